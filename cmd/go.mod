@@ -1,0 +1,3 @@
+module github.com/project-iris/iris/cmd
+
+go 1.26

@@ -1,0 +1,2 @@
+// Package conformance proves bindings and relays against the relay protocol.
+package conformance

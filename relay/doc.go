@@ -1,0 +1,2 @@
+// Package relay is the local endpoint that applications attach to.
+package relay

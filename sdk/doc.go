@@ -1,0 +1,2 @@
+// Package iris is the Go binding of the Iris messaging framework.
+package iris

@@ -1,0 +1,3 @@
+module github.com/project-iris/iris/spec
+
+go 1.26

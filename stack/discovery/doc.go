@@ -1,0 +1,2 @@
+// Package discovery finds the addresses of candidate peers by probing.
+package discovery

@@ -1,0 +1,3 @@
+module github.com/project-iris/iris/stack/link
+
+go 1.26

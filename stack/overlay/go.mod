@@ -1,0 +1,3 @@
+module github.com/project-iris/iris/stack/overlay
+
+go 1.26

@@ -1,0 +1,2 @@
+// Package patterns turns the overlay into messaging patterns.
+package patterns
