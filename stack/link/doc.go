@@ -1,2 +1,59 @@
-// Package link holds authenticated QUIC links between two nodes of a network.
+// Package link connects the nodes of a network: one authenticated, encrypted
+// QUIC connection per pair of nodes, over one UDP socket that it lends to
+// discovery.
+//
+// # Promises
+//
+// A link comes up only between two nodes that hold a key of the same network,
+// and each knows the other's [ID] for certain. Two nodes have at most one link,
+// whoever dialled, also when both did. Messages of one flow arrive in order,
+// whole, once, or the link goes down. The control stream is not delayed by
+// messages. Nothing that a peer sends makes a node keep more memory for it than
+// the windows and limits below.
+//
+// It does not promise that a message accepted by [Conn.Send] arrives: a link may
+// go down, and then Down tells.
+//
+// # Identity
+//
+// An RSA key of the network acts as a certificate authority. From key and
+// network name every node rebuilds the same self-signed CA certificate, which is
+// never sent; at each start a node makes a fresh P-256 key, and the first RSA
+// key signs a leaf certificate for it. The leaf names network and node in its
+// only subject alternative name
+//
+//	iris://<label>/<node id>
+//
+// where the label is derived from key and name (the name itself is never sent)
+// and the node id is the SHA-256 of the leaf's public key. Certificates do not
+// expire while clocks are anywhere near sane: a leaf's key dies with its
+// process, so dates would protect nothing, but would let a wrong clock split a
+// network. The remedy for a lost key is another key.
+//
+// # Streams
+//
+// The dialler opens one bidirectional stream, the control stream. Each side opens
+// up to four unidirectional ones, its lanes: flow modulo four is the lane. All
+// carry messages, big-endian:
+//
+//	0        4
+//	+--------+-----------------+
+//	| length | length bytes    |
+//	+--------+-----------------+
+//
+// # Opening
+//
+// The first message each way on the control stream is the hello:
+//
+//	0         2             6
+//	+---------+-------------+- - - - - -+
+//	| version | max message |  ignored  |
+//	+---------+-------------+- - - - - -+
+//
+// The node with the lower id decides which connection of a pair stays. Its hello
+// is the confirmation: it sends it only after it has reserved the place of that
+// peer. Every other connection with the same peer it closes as a duplicate. The
+// dialler speaks first. So a link is up at the higher id when the lower's hello
+// is there; and at the lower when it has answered a hello (as the one dialled) or
+// got the answer (as the dialler).
 package link

@@ -1,3 +1,13 @@
 module github.com/project-iris/iris/stack/link
 
-go 1.26
+go 1.26.0
+
+require (
+	github.com/quic-go/quic-go v0.65.0
+	github.com/stretchr/testify v1.12.1
+	golang.org/x/crypto v0.58.0
+	golang.org/x/net v0.60.0
+	golang.org/x/sys v0.49.0
+)
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect

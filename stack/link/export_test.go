@@ -1,0 +1,41 @@
+package link
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"testing"
+)
+
+// What the attack tests forge with.
+
+// CA gives the CA certificate of the network's signing key and its label.
+func (n *Network) CA() (*x509.Certificate, string) { return n.signer().cert, n.signer().label }
+
+// LeafTemplate is the shape of a good leaf.
+func LeafTemplate(label string, id ID) *x509.Certificate { return leafTemplate(label, id) }
+
+// Impersonate makes t show another certificate. To be called before Run.
+func (t *Transport) Impersonate(cert tls.Certificate) { t.leaf = cert }
+
+// Accept makes t accept whoever is of another network. To be called before Run.
+func (t *Transport) Accept(n *Network) { t.network = n }
+
+// The protocol's limits.
+const (
+	OutputLimit    = outputLimit
+	FreeHandshakes = freeHandshakes
+	IdleTimeout    = idleTimeout
+	ALPN           = alpn
+)
+
+// SegmentationOffload tells whether a link sends with GSO.
+func SegmentationOffload(c *Conn) bool { return c.quic.ConnectionState().GSO }
+
+// TLSForBenchmarks is the configuration of a node for QUIC without links.
+func TLSForBenchmarks(tb testing.TB, n *Network) *tls.Config {
+	leaf, _, err := newLeaf(n)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{leaf}, NextProtos: []string{alpn}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+}

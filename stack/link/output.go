@@ -1,0 +1,148 @@
+package link
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/quic-go/quic-go"
+)
+
+const (
+	// outputLimit bounds what waits in an output, in bytes. One message may be
+	// larger, when nothing else waits.
+	outputLimit = 1 << 20
+	// outputBuffer is the size that buffers start with.
+	outputBuffer = 16 << 10
+	// inlineLimit is the largest batch that the flusher itself queues, in bytes:
+	// TryWriteAll copies once more than Write and allocates, which costs more than
+	// the wake-up of a goroutine when a batch is large.
+	inlineLimit = 8 << 10
+)
+
+// A writer is the sending side of a stream.
+type writer interface {
+	TryWriteAll(b []byte) error // queues b, or returns quic.ErrWouldBlock and queues nothing
+	Write(b []byte) (int, error)
+}
+
+// A buffer is half of an output's double buffer, from a pool, so that idle
+// outputs hold none.
+type buffer struct{ b []byte }
+
+// newBuffers makes a pool of buffers.
+func newBuffers() *sync.Pool {
+	return &sync.Pool{New: func() any { return &buffer{make([]byte, 0, outputBuffer)} }}
+}
+
+// An output is one direction of a stream: a bounded queue of messages, written in
+// batches. While somebody writes a batch others append to the next. It is safe
+// for concurrent use.
+type output struct {
+	w       writer
+	buffers *sync.Pool
+	wg      *sync.WaitGroup // of who waits for the goroutine that writes
+
+	mu       sync.Mutex // guards the fields below
+	pending  *buffer    // appended, not yet being written; nil if nothing is
+	inFlight int        // bytes of the batch being written
+	writing  bool       // somebody writes until nothing is pending
+	closed   bool
+}
+
+// append queues head+body as one message: ErrFull if there is no room for it,
+// ErrClosed if the link is closed. It writes nothing.
+func (o *output) append(head, body []byte) error {
+	size := headerBytes + len(head) + len(body)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return ErrClosed
+	}
+	queued := o.inFlight
+	if o.pending != nil {
+		queued += len(o.pending.b)
+	}
+	if queued > 0 && queued+size > outputLimit {
+		return ErrFull
+	}
+	if o.pending == nil {
+		o.pending = o.buffers.Get().(*buffer)
+	}
+	o.pending.b = appendFrame(o.pending.b, head, body)
+	return nil
+}
+
+// Flush writes what is pending if nobody does. It never blocks: when the stream
+// would, or the batch is large, a goroutine takes over until nothing is pending.
+func (o *output) Flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.writing {
+		return
+	}
+	o.writing = true
+	for o.pending != nil && !o.closed {
+		batch := o.take()
+		o.mu.Unlock()
+		err := o.try(batch.b)
+		o.mu.Lock()
+		if errors.Is(err, quic.ErrWouldBlock) && !o.closed {
+			// Under mu and not closed: whoever waits for wg has not begun to.
+			o.wg.Go(func() { o.drain(batch) })
+			return
+		}
+		o.give(batch, err)
+	}
+	o.writing = false
+}
+
+// try queues a batch unless that would block or be slow.
+func (o *output) try(batch []byte) error {
+	if len(batch) > inlineLimit {
+		return quic.ErrWouldBlock
+	}
+	return o.w.TryWriteAll(batch)
+}
+
+// drain writes batch and whatever is appended meanwhile.
+func (o *output) drain(batch *buffer) {
+	for {
+		_, err := o.w.Write(batch.b)
+		o.mu.Lock()
+		o.give(batch, err)
+		if o.pending == nil || o.closed {
+			o.writing = false
+			o.mu.Unlock()
+			return
+		}
+		batch = o.take()
+		o.mu.Unlock()
+	}
+}
+
+// take begins a batch. mu is held.
+func (o *output) take() *buffer {
+	batch := o.pending
+	o.pending = nil
+	o.inFlight = len(batch.b)
+	return batch
+}
+
+// give ends a batch; err means that the stream is gone. mu is held.
+func (o *output) give(batch *buffer, err error) {
+	o.inFlight = 0
+	batch.b = batch.b[:0]
+	o.buffers.Put(batch)
+	if err != nil {
+		o.closed = true
+	}
+}
+
+// shut refuses messages from now on. The goroutine, if there is one, ends when
+// the stream does.
+func (o *output) shut() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.pending = nil
+}
