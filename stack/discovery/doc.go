@@ -1,2 +1,0 @@
-// Package discovery finds the addresses of candidate peers by probing.
-package discovery

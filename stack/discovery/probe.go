@@ -1,0 +1,102 @@
+// Package discovery finds the addresses of nodes that know the secret of a network,
+// by sending small authenticated datagrams, probes, to every address of
+// the subnets it is given. It needs no multicast.
+//
+// It promises hints: whoever is reported knew a secret of the network at
+// some time, and a datagram came from that address. A probe can be recorded and
+// replayed from elsewhere, so trust begins where the reported address is dialled
+// and proves its identity. Whoever does not know a secret gets silence.
+//
+// A probe and the answer to it have the same fixed size, so that nobody is sent
+// more bytes than came in under his address:
+//
+//	     0               1               2               3
+//	   +---------------+---------------+---------------+---------------+
+//	 0 | 0x07          | 'I'           | 'R'           | 'S'           |
+//	   +---------------+---------------+---------------+---------------+
+//	 4 | version = 1   | kind          | zero, ignored                 |
+//	   +---------------+---------------+---------------+---------------+
+//	 8 | nonce, 24 bytes: chosen by the prober, echoed by the answer   |
+//	   +---------------+---------------+---------------+---------------+
+//	32 | node id of the sender, 32 bytes                               |
+//	   +---------------+---------------+---------------+---------------+
+//	64 | HMAC-SHA-256 of bytes 0 to 63 under a secret of the network   |
+//	   +---------------+---------------+---------------+---------------+
+//	96
+//
+// Kind is 1 for a probe and 2 for an answer. The first byte is below 0x40, which no QUIC packet
+// has, so both share one UDP port. Several secrets may be in use: probes are signed with the first, all
+// are accepted, and an answer is signed with the secret of its probe.
+//
+// The nonce is a MAC of the address probed and the time, so that answers
+// are checked without remembering what was sent (see challenge).
+//
+// A [Prober] is safe for concurrent use.
+package discovery
+
+import "encoding/binary"
+
+// Size is the length of every probe and every answer in bytes.
+const Size = 96
+
+const (
+	version = 1
+
+	offsetVersion = 4
+	offsetKind    = 5
+	offsetNonce   = 8
+	offsetID      = 32
+	offsetMAC     = 64
+)
+
+// magic opens every datagram: a bell, and the name of who rings it.
+const magic = "\x07IRS"
+
+// A kind tells a probe from an answer.
+type kind byte
+
+const (
+	kindProbe  kind = 1
+	kindAnswer kind = 2
+)
+
+// A nonce ties an answer to a probe.
+type nonce [offsetID - offsetNonce]byte
+
+// A probe is the content of a datagram without its MAC.
+type probe struct {
+	kind  kind
+	nonce nonce
+	id    [32]byte
+}
+
+// appendProbe appends p as a datagram, signed with s, to b.
+func appendProbe(b []byte, p probe, s *signer) []byte {
+	start := len(b)
+	b = append(b, magic...)
+	b = append(b, version, byte(p.kind))
+	b = binary.BigEndian.AppendUint16(b, 0)
+	b = append(b, p.nonce[:]...)
+	b = append(b, p.id[:]...)
+	return s.appendMAC(b, b[start:])
+}
+
+// parseProbe reads a datagram but does not check its MAC: that is dear, and
+// everything cheap comes first. The reason is accepted or why b is no probe.
+func parseProbe(b []byte) (probe, reason) {
+	switch {
+	case len(b) != Size:
+		return probe{}, refusedSize
+	case string(b[:offsetVersion]) != magic:
+		return probe{}, refusedMagic
+	case b[offsetVersion] != version:
+		return probe{}, refusedVersion
+	}
+	p := probe{kind: kind(b[offsetKind])}
+	if p.kind != kindProbe && p.kind != kindAnswer {
+		return probe{}, refusedKind
+	}
+	copy(p.nonce[:], b[offsetNonce:])
+	copy(p.id[:], b[offsetID:])
+	return p, accepted
+}

@@ -1,0 +1,78 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+const (
+	// After an error of reading it is tried again, later each time.
+	minReadPause = 10 * time.Millisecond
+	maxReadPause = time.Second
+)
+
+// receive judges what arrives until ctx is done, or the socket is closed,
+// which is an error.
+func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip.AddrPort)) error {
+	r := newReceiver(p.cfg.Self, p.cfg.Secrets, newChallenge(p.challenge[:], p.epoch))
+	// One byte more than a probe has, so that longer datagrams show.
+	buffer := make([]byte, Size+1)
+	pause := minReadPause
+	for {
+		n, addr, err := p.cfg.Conn.ReadProbe(ctx, buffer)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("%w: %w", errSocket, err)
+		case err != nil:
+			p.counters.failed[failedRead].Add(1)
+			p.log.Debug("cannot read probes", "err", err)
+			sleep(ctx, pause)
+			pause = min(2*pause, maxReadPause)
+			continue
+		}
+		pause = minReadPause
+		addr = unmapped(addr)
+		p.act(r.judge(time.Now(), buffer[:n], addr), addr, found)
+	}
+}
+
+// act does what v says about a datagram from addr.
+func (p *Prober) act(v verdict, addr netip.AddrPort, found func(id [32]byte, addr netip.AddrPort)) {
+	if v.refused != accepted {
+		p.counters.refused[v.refused].Add(1)
+		return
+	}
+	answered := v.answer == nil
+	if answered {
+		p.counters.hits.Add(1)
+	} else if p.write(v.answer, addr) {
+		p.counters.answered.Add(1)
+	}
+	p.mu.Lock()
+	p.search.hit(time.Now(), addr, v.fresh, answered)
+	p.mu.Unlock()
+	if v.report {
+		found(v.id, addr)
+	}
+}
+
+// sleep waits for d, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// unmapped writes an IPv4 address in IPv6 form as IPv4.
+func unmapped(addr netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+}

@@ -1,0 +1,74 @@
+package discovery
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// knownInterval is how old the list of peers that need no probing may be.
+const knownInterval = 250 * time.Millisecond
+
+// send probes where and when the search says, until ctx is done.
+func (p *Prober) send(ctx context.Context) {
+	key := newSigner(p.cfg.Secrets[0])
+	challenge := newChallenge(p.challenge[:], p.epoch)
+	buffer := make([]byte, 0, Size)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var asked time.Time
+	converged := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		now := time.Now()
+		if now.Sub(asked) >= knownInterval {
+			asked = now
+			p.know()
+		}
+		a := p.step(now)
+		if a.target.IsValid() {
+			buffer = appendProbe(buffer[:0], probe{kindProbe, challenge.nonce(now, a.target), p.cfg.Self}, key)
+			if p.write(buffer, a.target) {
+				p.counters.sent.Add(1)
+			}
+		}
+		if a.converged && !converged {
+			converged = true
+			p.converge()
+		}
+		timer.Reset(a.wait)
+	}
+}
+
+// step drives the search.
+func (p *Prober) step(now time.Time) action {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.search.step(now)
+}
+
+// know tells the search which peers there are.
+func (p *Prober) know() {
+	var peers []netip.AddrPort
+	if p.cfg.Known != nil {
+		peers = p.cfg.Known()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.search.know(peers)
+}
+
+// converge tells everybody that the first sweep is over.
+func (p *Prober) converge() {
+	counts := p.Counts()
+	if counts.Hits+counts.Answered == 0 {
+		p.log.Info("no other node found yet: the search goes on", "subnets", p.cfg.Subnets, "probes", counts.Sent)
+	} else {
+		p.log.Debug("first sweep done", "probes", counts.Sent, "hits", counts.Hits, "answered", counts.Answered)
+	}
+	close(p.converged)
+}

@@ -1,0 +1,69 @@
+package discovery
+
+import (
+	"net/netip"
+	"time"
+)
+
+const (
+	// Valid probes are answered at this rate; more meet silence.
+	answerInterval = time.Second / 2000
+	answerBurst    = 200
+)
+
+// A receiver judges datagrams. It does no I/O, is driven by the time it is given,
+// allocates nothing for what it turns away, and holds no state that a stranger can make
+// grow. It belongs to one goroutine.
+type receiver struct {
+	self      [32]byte
+	keys      keyring
+	challenge *challenge
+	answers   pacer
+	gate      *gate
+	out       [Size]byte // the answer
+}
+
+func newReceiver(self [32]byte, secrets [][]byte, c *challenge) *receiver {
+	return &receiver{
+		self:      self,
+		keys:      newKeyring(secrets),
+		challenge: c,
+		answers:   pacer{interval: answerInterval, burst: answerBurst},
+		gate:      newGate(),
+	}
+}
+
+// A verdict is what a datagram amounts to.
+type verdict struct {
+	refused reason // accepted, or why nothing else here is set
+	id      [32]byte
+	answer  []byte // to be sent back, valid until the next datagram; nil if the datagram was an answer itself
+	report  bool   // tell the layer above
+	fresh   bool   // not heard of before
+}
+
+// judge decides about the datagram b from addr. What is cheap to check comes
+// first.
+func (r *receiver) judge(now time.Time, b []byte, addr netip.AddrPort) verdict {
+	p, refused := parseProbe(b)
+	if refused != accepted {
+		return verdict{refused: refused}
+	}
+	signer := r.keys.signerOf(b)
+	switch {
+	case signer == nil:
+		return verdict{refused: refusedMAC}
+	case p.id == r.self:
+		return verdict{refused: refusedSelf}
+	case p.kind == kindAnswer && !r.challenge.met(now, addr, p.nonce):
+		return verdict{refused: refusedStray}
+	case p.kind == kindProbe && !r.answers.allow(now):
+		return verdict{refused: refusedRate}
+	}
+	v := verdict{id: p.id}
+	if p.kind == kindProbe {
+		v.answer = appendProbe(r.out[:0], probe{kindAnswer, p.nonce, r.self}, signer)
+	}
+	v.report, v.fresh = r.gate.pass(now, sighting{p.id, addr}, p.kind == kindAnswer)
+	return v
+}

@@ -1,0 +1,140 @@
+package discovery
+
+import (
+	"net/netip"
+	"time"
+)
+
+const (
+	// fastInterval sweeps a /24 in 0.4 s.
+	fastInterval = time.Second / 640
+	// fastBurst lets a sender that was scheduled late catch up.
+	fastBurst = 16
+	// largeInterval fills at most 150 entries of the neighbour table in a second.
+	largeInterval = time.Second / 150
+	// lonelyInterval is the pace of a node that has found nobody, for lonelyTime.
+	lonelyInterval = time.Second / 20
+	lonelyTime     = time.Minute
+	// settledInterval is the pace that never ends: 2 probes a second in all.
+	settledInterval = time.Second / 2
+	// maxSkips bounds the work of a step where most targets need no probe.
+	maxSkips = 64
+)
+
+// A search decides where and when to probe and when the node has converged.
+// It does no I/O and is driven by the time it is given.
+type search struct {
+	sweep  *sweep
+	pacer  pacer
+	calm   convergence
+	recent recent
+	skip   map[netip.AddrPort]struct{} // the node itself and its peers
+	self   netip.AddrPort
+	began  time.Time
+	opened time.Time // when the sweep became endless; zero before
+	found  bool      // any node, beyond doubt
+	turn   int       // probes once endless
+}
+
+func newSearch(now time.Time, sweep *sweep, self netip.AddrPort) *search {
+	s := &search{sweep: sweep, self: self, began: now}
+	s.know(nil)
+	return s
+}
+
+// An action is what a search wants done.
+type action struct {
+	target    netip.AddrPort // to be probed now, if valid
+	wait      time.Duration  // until the next step
+	converged bool
+}
+
+// step decides what to do now.
+func (s *search) step(now time.Time) action {
+	s.advance(now)
+	var a action
+	if s.pacer.wait(now) == 0 {
+		s.pacer.take(now)
+		a.target = s.target()
+	}
+	a.wait = s.pacer.wait(now)
+	if at, ok := s.calm.at(); ok {
+		left := at.Sub(now)
+		a.converged = left <= 0
+		if left > 0 {
+			a.wait = min(a.wait, left)
+		}
+	}
+	return a
+}
+
+// advance follows the sweep from stage to stage.
+func (s *search) advance(now time.Time) {
+	stage, _ := s.sweep.current()
+	if stage == stageEndless && s.opened.IsZero() {
+		s.opened = now
+	}
+	if s.calm.swept.IsZero() && stage > stageFirstPort {
+		if s.sweep.small() || stage == stageEndless || now.Sub(s.began) >= largeTime {
+			s.calm.swept = now
+		}
+	}
+	s.pacer.interval, s.pacer.burst = s.pace(now, stage)
+}
+
+// pace is the interval between probes and how many may go at once.
+func (s *search) pace(now time.Time, stage stage) (time.Duration, int) {
+	switch {
+	case stage < stageLarge:
+		return fastInterval, fastBurst
+	case stage == stageLarge:
+		return largeInterval, 1
+	case !s.found && now.Sub(s.opened) < lonelyTime:
+		return lonelyInterval, 1
+	default:
+		return settledInterval, 1
+	}
+}
+
+// target is whom to probe; not valid if maxSkips targets in a row need no
+// probe. Once endless, every other probe looks for a node that went missing.
+func (s *search) target() netip.AddrPort {
+	if !s.opened.IsZero() {
+		if s.turn++; s.turn%2 == 0 {
+			if addr, ok := s.recent.missing(s.skip); ok {
+				return addr
+			}
+		}
+	}
+	for range maxSkips {
+		addr := s.sweep.next()
+		if _, ok := s.skip[addr]; !ok {
+			return addr
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// know replaces the peers that need no probing.
+func (s *search) know(peers []netip.AddrPort) {
+	s.skip = make(map[netip.AddrPort]struct{}, len(peers)+1)
+	s.skip[s.self] = struct{}{}
+	s.found = s.found || len(peers) > 0
+	for _, addr := range peers {
+		addr = unmapped(addr)
+		s.skip[addr] = struct{}{}
+		s.recent.saw(addr)
+	}
+}
+
+// hit takes note of a node at addr. Fresh means never heard of before; proven
+// that it answered from there itself.
+func (s *search) hit(now time.Time, addr netip.AddrPort, fresh, proven bool) {
+	if fresh {
+		s.calm.news = now
+	}
+	if proven {
+		s.found = true
+		s.recent.saw(addr)
+	}
+}
