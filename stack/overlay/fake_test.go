@@ -1,0 +1,186 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/project-iris/iris/stack/link"
+)
+
+// A fakeNet carries links in memory, between overlays of one synctest bubble.
+type fakeNet struct {
+	mu       sync.Mutex
+	carriers map[netip.AddrPort]*fakeCarrier
+}
+
+// A fakeCarrier is a node's place in a fakeNet.
+type fakeCarrier struct {
+	net  *fakeNet
+	id   link.ID
+	addr netip.AddrPort
+	fail chan error // ends Run
+
+	mu      sync.Mutex
+	overlay *Overlay // while Run runs
+	conns   map[*fakeConn]bool
+	wg      sync.WaitGroup
+}
+
+func newFakeNet() *fakeNet { return &fakeNet{carriers: map[netip.AddrPort]*fakeCarrier{}} }
+
+// carrier makes the carrier of a node.
+func (n *fakeNet) carrier(id link.ID, addr netip.AddrPort) *fakeCarrier {
+	c := &fakeCarrier{net: n, id: id, addr: addr, fail: make(chan error, 1), conns: map[*fakeConn]bool{}}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.carriers[addr] = c
+	return c
+}
+
+func (f *fakeCarrier) Run(ctx context.Context, o *Overlay) error {
+	f.mu.Lock()
+	f.overlay = o
+	f.mu.Unlock()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-f.fail:
+	}
+	f.mu.Lock()
+	f.overlay = nil
+	for c := range f.conns {
+		c.end(errors.New("carrier ends"))
+	}
+	f.mu.Unlock()
+	f.wg.Wait()
+	return err
+}
+
+func (f *fakeCarrier) Dial(ctx context.Context, id link.ID, addr netip.AddrPort) error {
+	f.net.mu.Lock()
+	to := f.net.carriers[addr]
+	f.net.mu.Unlock()
+	if to == nil || to.id != id {
+		return errors.New("nobody there")
+	}
+	a, b := newFakeConn(to), newFakeConn(f)
+	a.other, b.other = b, a
+	if !to.serve(b) {
+		return errors.New("not running")
+	}
+	if !f.serve(a) {
+		b.end(errors.New("the dialler has ended"))
+		return errors.New("not running")
+	}
+	return nil
+}
+
+// serve leads a link through its life, as link.Transport does.
+func (f *fakeCarrier) serve(c *fakeConn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := f.overlay
+	if o == nil {
+		return false
+	}
+	f.conns[c] = true
+	f.wg.Go(func() {
+		o.up(c)
+		c.deliver(o)
+		o.down(c, c.why)
+		f.mu.Lock()
+		delete(f.conns, c)
+		f.mu.Unlock()
+	})
+	return true
+}
+
+// mute keeps everything that the peer sends from arriving.
+func (f *fakeCarrier) mute(peer link.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		if c.Peer() == peer {
+			close(c.mute)
+		}
+	}
+}
+
+// A fakeConn is one end of a link.
+type fakeConn struct {
+	at    *fakeCarrier // the peer's
+	other *fakeConn
+	in    chan fakeMessage
+	mute  chan struct{} // closed: nothing arrives any more
+	once  sync.Once
+	done  chan struct{}
+	why   error
+}
+
+type fakeMessage struct {
+	control bool
+	bytes   []byte
+}
+
+func newFakeConn(at *fakeCarrier) *fakeConn {
+	return &fakeConn{at: at, in: make(chan fakeMessage, 1024), mute: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (c *fakeConn) deliver(o *Overlay) {
+	for {
+		select {
+		case <-c.done:
+			return
+		case m := <-c.in:
+			select {
+			case <-c.mute:
+				continue
+			default:
+			}
+			if m.control {
+				o.control(c, m.bytes)
+			} else {
+				var turn link.Turn
+				o.message(&turn, c, m.bytes)
+				turn.End()
+			}
+		}
+	}
+}
+
+func (c *fakeConn) end(why error) {
+	c.once.Do(func() {
+		c.why = why
+		close(c.done)
+	})
+}
+
+func (c *fakeConn) Peer() link.ID        { return c.at.id }
+func (c *fakeConn) Addr() netip.AddrPort { return c.at.addr }
+func (c *fakeConn) RTT() time.Duration   { return time.Millisecond }
+
+func (c *fakeConn) SendControl(msg []byte) error { return c.send(fakeMessage{true, msg}) }
+
+func (c *fakeConn) Send(_ *link.Turn, _ uint64, head, body []byte) error {
+	return c.send(fakeMessage{false, append(append([]byte(nil), head...), body...)})
+}
+
+func (c *fakeConn) send(m fakeMessage) error {
+	select {
+	case <-c.done:
+		return errors.New("closed")
+	case c.other.in <- m:
+		return nil
+	default:
+		c.Close(link.ReasonProtocol)
+		return errors.New("full")
+	}
+}
+
+func (c *fakeConn) Close(reason link.Reason) {
+	c.end(reason)
+	c.other.end(reason)
+}

@@ -1,0 +1,133 @@
+package overlay
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/project-iris/iris/stack/link"
+	"github.com/project-iris/iris/stack/link/linktest"
+	"github.com/stretchr/testify/require"
+)
+
+// runLinked runs count nodes over real links, of which the first was offered the
+// others and each of them the first.
+func runLinked(t *testing.T, count int) (*linktest.Network, []*running) {
+	network := linktest.New(t, count, linktest.Options{Latency: time.Millisecond})
+	var nodes []*running
+	for _, transport := range network.Transports {
+		o, err := New(Config{Transport: transport, Self: transport.ID()})
+		require.NoError(t, err)
+		nodes = append(nodes, runOverlay(t, o))
+	}
+	for i, n := range nodes[1:] {
+		n.Candidate(network.Transports[0].ID(), network.Addr(0))
+		nodes[0].Candidate(network.Transports[i+1].ID(), network.Addr(i+1))
+	}
+	return network, nodes
+}
+
+// count is how many nodes a view shows, and the sum of their members.
+func (r *running) count(g Key) (nodes, members int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.views[g] {
+		members += m.Count
+	}
+	return len(r.views[g]), members
+}
+
+func TestOverLinksNodesConvergeAndTalk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const count = 8
+		_, nodes := runLinked(t, count)
+		began := time.Now()
+		for _, n := range nodes {
+			n.Watch(demo)
+			<-n.Settled()
+		}
+		time.Sleep(time.Second)
+		t.Log("settled after", time.Since(began)-time.Second)
+		for _, n := range nodes {
+			require.Len(t, n.Peers(), count-1)
+			<-n.Announce(demo, 2)
+		}
+		for _, n := range nodes {
+			hosts, members := n.count(demo)
+			require.Equal(t, count-1, hosts)
+			require.Equal(t, 2*(count-1), members)
+		}
+
+		var turn link.Turn
+		require.NoError(t, nodes[0].Send(&turn, nodes[5].core.self, 3, []byte("he"), []byte("llo")))
+		turn.End()
+		time.Sleep(10 * time.Millisecond)
+		nodes[5].mu.Lock()
+		defer nodes[5].mu.Unlock()
+		require.Len(t, nodes[5].messages, 1)
+	})
+}
+
+func TestOverLinksUnreachableNodeIsLostAndRejoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network, nodes := runLinked(t, 4)
+		time.Sleep(time.Second)
+		nodes[1].Watch(demo)
+		nodes[2].Watch(demo)
+		<-nodes[0].Announce(demo, 1)
+		<-nodes[2].Announce(demo, 1)
+
+		for i := range nodes[:3] {
+			network.Paths.Cut(network.Addr(i), network.Addr(3))
+		}
+		for i := range nodes[:2] {
+			network.Paths.Cut(network.Addr(i), network.Addr(2))
+		}
+		time.Sleep(time.Second)
+		hosts, _ := nodes[1].count(demo)
+		require.Equal(t, 1, hosts)
+		require.ElementsMatch(t, []link.ID{nodes[2].core.self, nodes[3].core.self}, nodes[1].gone())
+
+		time.Sleep(20 * time.Second)
+		network.Paths.Heal()
+		time.Sleep(10 * time.Second)
+		for _, n := range nodes {
+			require.Len(t, n.Peers(), 3)
+		}
+		hosts, _ = nodes[1].count(demo)
+		require.Equal(t, 2, hosts)
+	})
+}
+
+func TestOverLinksLeavingNodeGoesWithoutAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, nodes := runLinked(t, 3)
+		time.Sleep(time.Second)
+		nodes[1].Watch(demo)
+		<-nodes[2].Announce(demo, 1)
+		require.NoError(t, nodes[2].Leave(t.Context()))
+		hosts, _ := nodes[1].count(demo)
+		require.Zero(t, hosts)
+		require.NoError(t, nodes[2].stop())
+		time.Sleep(100 * time.Millisecond)
+		require.Len(t, nodes[1].gone(), 1)
+		require.Len(t, nodes[1].Peers(), 1)
+	})
+}
+
+func TestOverLinksStrangersStayOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network, nodes := runLinked(t, 2)
+		i := network.Add(linktest.NetworkOf(t, "other", linktest.Key(t)))
+		o, err := New(Config{Transport: network.Transports[i], Self: network.Transports[i].ID()})
+		require.NoError(t, err)
+		stranger := runOverlay(t, o)
+		stranger.Candidate(network.Transports[0].ID(), network.Addr(0))
+		nodes[0].Candidate(network.Transports[i].ID(), network.Addr(i))
+		<-stranger.Settled()
+		<-nodes[0].Settled()
+		time.Sleep(5 * time.Second)
+		require.Empty(t, stranger.Peers())
+		require.Len(t, nodes[0].Peers(), 1)
+	})
+}

@@ -1,0 +1,198 @@
+package overlay
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/project-iris/iris/stack/link"
+)
+
+// A conn is a link. It is a *link.Conn outside tests, whose comments hold.
+type conn interface {
+	Peer() link.ID
+	Addr() netip.AddrPort
+	RTT() time.Duration
+	SendControl(msg []byte) error
+	Send(t *link.Turn, flow uint64, head, body []byte) error
+	Close(reason link.Reason)
+}
+
+// links are the links that are up. Senders look them up without a lock.
+type links struct {
+	current atomic.Pointer[map[link.ID]*linked] // never changed, but replaced
+
+	mu       sync.Mutex // guards the fields below and the replacing of current
+	byConn   map[conn]*linked
+	byNumber map[uint64]*linked
+	last     uint64 // number given
+}
+
+// A linked is a link with what the overlay notes about it.
+type linked struct {
+	conn   conn
+	number uint64
+	heard  atomic.Bool // a message came since the last tick
+	known  atomic.Bool // to the core
+}
+
+func (ls *links) init() {
+	ls.current.Store(&map[link.ID]*linked{})
+	ls.byConn = map[conn]*linked{}
+	ls.byNumber = map[uint64]*linked{}
+}
+
+// to is the link to a peer, or nil.
+func (ls *links) to(id link.ID) *linked { return (*ls.current.Load())[id] }
+
+// of is the entry of a link that is the current one to its peer, or nil.
+func (ls *links) of(c conn) *linked {
+	if l := ls.to(c.Peer()); l != nil && l.conn == c {
+		return l
+	}
+	return nil
+}
+
+func (ls *links) numbered(number uint64) *linked {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.byNumber[number]
+}
+
+func (ls *links) add(c conn) *linked {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.last++
+	l := &linked{conn: c, number: ls.last}
+	ls.byConn[c] = l
+	ls.byNumber[l.number] = l
+	ls.replace(func(m map[link.ID]*linked) { m[c.Peer()] = l })
+	return l
+}
+
+// remove forgets a link that is down. It returns its entry, or nil.
+func (ls *links) remove(c conn) *linked {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.byConn[c]
+	if l == nil {
+		return nil
+	}
+	delete(ls.byConn, c)
+	delete(ls.byNumber, l.number)
+	ls.hideLocked(l)
+	return l
+}
+
+// hide takes a link away from senders that is going to be down.
+func (ls *links) hide(l *linked) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.hideLocked(l)
+}
+
+func (ls *links) hideLocked(l *linked) {
+	if id := l.conn.Peer(); ls.to(id) == l {
+		ls.replace(func(m map[link.ID]*linked) { delete(m, id) })
+	}
+}
+
+// replace changes a copy of current and makes it current. mu is held.
+func (ls *links) replace(change func(map[link.ID]*linked)) {
+	m := maps.Clone(*ls.current.Load())
+	change(m)
+	ls.current.Store(&m)
+}
+
+// heard lists the links that a message came on since it was asked last.
+func (ls *links) heard() []uint64 {
+	var numbers []uint64
+	for _, l := range *ls.current.Load() {
+		if l.heard.Swap(false) {
+			numbers = append(numbers, l.number)
+		}
+	}
+	return numbers
+}
+
+// list lists the peers that the core knows, sorted by id.
+func (ls *links) list() []Peer {
+	var peers []Peer
+	for id, l := range *ls.current.Load() {
+		if l.known.Load() {
+			peers = append(peers, Peer{id, l.conn.Addr(), l.conn.RTT()})
+		}
+	}
+	slices.SortFunc(peers, func(a, b Peer) int { return a.ID.Compare(b.ID) })
+	return peers
+}
+
+// up, down, control and message are what happens on links. The first three may
+// wait for the loop, which never waits for a link.
+
+func (o *Overlay) up(c conn) {
+	l := o.links.add(c)
+	o.post(linkUp{l.number, c.Peer(), c.Addr()})
+}
+
+func (o *Overlay) down(c conn, err error) {
+	o.log.Debug("link is down", "peer", c.Peer(), "err", err)
+	if l := o.links.remove(c); l != nil {
+		o.post(linkDown{l.number})
+	}
+}
+
+func (o *Overlay) control(c conn, msg []byte) {
+	l := o.links.of(c)
+	if l == nil {
+		return
+	}
+	if len(msg) > maxControl {
+		msg = nil // malformed as well, and need not be copied
+	}
+	o.post(control{l.number, slices.Clone(msg)})
+}
+
+func (o *Overlay) message(t *link.Turn, c conn, msg []byte) {
+	l := o.links.of(c)
+	if l == nil {
+		return
+	}
+	if !l.heard.Load() { // the cache line stays shared while it is set already
+		l.heard.Store(true)
+	}
+	o.handler.Message(t, c.Peer(), msg)
+}
+
+// post hands an event to the loop.
+func (o *Overlay) post(e event) {
+	select {
+	case o.events <- e:
+	case <-o.stopped:
+	}
+}
+
+// transport makes a carrier of a link.Transport.
+type transport struct{ *link.Transport }
+
+// Run implements carrier.
+func (t transport) Run(ctx context.Context, o *Overlay) error { return t.Transport.Run(ctx, uplink{o}) }
+
+// An uplink hands what a link.Transport reports to the overlay.
+type uplink struct{ o *Overlay }
+
+// Up implements link.Handler.
+func (u uplink) Up(c *link.Conn) { u.o.up(c) }
+
+// Down implements link.Handler.
+func (u uplink) Down(c *link.Conn, err error) { u.o.down(c, err) }
+
+// Control implements link.Handler.
+func (u uplink) Control(c *link.Conn, msg []byte) { u.o.control(c, msg) }
+
+// Message implements link.Handler.
+func (u uplink) Message(t *link.Turn, c *link.Conn, msg []byte) { u.o.message(t, c, msg) }

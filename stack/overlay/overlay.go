@@ -1,0 +1,161 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/project-iris/iris/stack/link"
+)
+
+// ErrNotLinked is returned by Send when there is no link to the node. Nothing
+// was sent then.
+var ErrNotLinked = errors.New("overlay: no link to this node")
+
+// Config is what an Overlay works with.
+type Config struct {
+	Transport *link.Transport // If nil, alone (developer mode): no peers, ever
+	Self      link.ID         // this node; that of Transport, where there is one
+	Log       *slog.Logger    // If nil, nothing is logged
+}
+
+// Handler gets what comes from the overlay. Message is called by the readers of
+// links, concurrently; View and Lost by the overlay's loop, one at a time. None
+// may block; all may call any method of the Overlay that does not wait.
+type Handler interface {
+	// Message is a message of a peer, valid until return.
+	Message(t *link.Turn, from link.ID, msg []byte)
+	// View tells all REMOTE member nodes of a watched group (never this node
+	// itself), sorted by id, after Watch and on every change. members is the
+	// handler's to keep. One may still come while Unwatch is being called.
+	View(g Key, members []Member)
+	// Lost tells that the link to a peer is gone: what was in flight to it may or
+	// may not have arrived. Views without it come first.
+	Lost(peer link.ID)
+}
+
+// Overlay is this node's place in the network. All methods are safe for
+// concurrent use.
+type Overlay struct {
+	log        *slog.Logger
+	carrier    carrier // nil when alone
+	handler    Handler // set by Run
+	mail       mailbox
+	links      links
+	candidates chan offered
+	events     chan event    // from links and dials; senders wait while it is full, the loop never sends
+	stopped    chan struct{} // closed when nobody receives events any more
+
+	// owned by loop
+	core    *core
+	batches map[uint64][]chan struct{} // announcements that are not confirmed
+	batch   uint64                     // number of the last of them
+	settle  []chan struct{}            // of those who wait for settled
+}
+
+// A carrier carries links. It is the *link.Transport outside tests.
+type carrier interface {
+	// Run serves links until ctx is done and reports them to o.
+	Run(ctx context.Context, o *Overlay) error
+	// Dial returns when the link to id is up or could not be made.
+	Dial(ctx context.Context, id link.ID, addr netip.AddrPort) error
+}
+
+// New checks cfg. It starts nothing: calls before Run take effect when it runs.
+func New(cfg Config) (*Overlay, error) {
+	if cfg.Transport == nil {
+		return newOverlay(cfg, nil), nil
+	}
+	if cfg.Self != cfg.Transport.ID() {
+		return nil, fmt.Errorf("overlay: node %s is given the transport of %s", cfg.Self, cfg.Transport.ID())
+	}
+	return newOverlay(cfg, transport{cfg.Transport}), nil
+}
+
+func newOverlay(cfg Config, carrier carrier) *Overlay {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	o := &Overlay{
+		log:        cfg.Log,
+		carrier:    carrier,
+		candidates: make(chan offered, maxCandidates),
+		events:     make(chan event, maxEvents),
+		stopped:    make(chan struct{}),
+		core:       newCore(cfg.Self),
+		batches:    map[uint64][]chan struct{}{},
+	}
+	o.mail.init()
+	o.links.init()
+	return o
+}
+
+// Candidate offers an address where a node may be, as often as it is seen there.
+// It never blocks: while more than 1,024 offers wait, further ones are dropped.
+func (o *Overlay) Candidate(id link.ID, addr netip.AddrPort) {
+	if o.carrier == nil {
+		return
+	}
+	select {
+	case o.candidates <- offered{id, addr}:
+	default:
+	}
+}
+
+// Settled returns a channel that is closed as soon as Run runs and, of all
+// candidates known at the time of the call and since, none waits for its first
+// dial, and every peer has told all its records; also when Run ends. Alone, that
+// is at once when Run runs. A new call asks anew.
+func (o *Overlay) Settled() <-chan struct{} { return o.mail.settled() }
+
+// Peers lists the nodes that have a link to this one, sorted by id.
+func (o *Overlay) Peers() []Peer { return o.links.list() }
+
+// Announce sets how many members of g this node hosts (0 or less: none any more).
+// The channel is closed when every peer that is linked at the time of the call has
+// confirmed it, or a later number, to be in its views, or is gone; also when Run
+// ends. It never blocks; what is announced again before it could be told
+// replaces what was announced before.
+func (o *Overlay) Announce(g Key, count int) <-chan struct{} { return o.mail.announce(g, count) }
+
+// Watch asks for views of g. Watching twice is watching once, but the view is told
+// again. The first View comes
+// soon, also for an empty group. It never blocks.
+func (o *Overlay) Watch(g Key) { o.mail.wish(g, true) }
+
+// Unwatch ends the views of g. It never blocks.
+func (o *Overlay) Unwatch(g Key) { o.mail.wish(g, false) }
+
+// Send sends head+body to a peer as one message, FIFO per flow, flushed at the
+// end of t. An error means that provably nothing was sent: ErrNotLinked, or
+// link.ErrFull, link.ErrTooLarge, link.ErrClosed. It never blocks.
+func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte) error {
+	l := o.links.to(to)
+	if l == nil {
+		return ErrNotLinked
+	}
+	return l.conn.Send(t, flow, head, body)
+}
+
+// Leave tells the peers that this node hosts nothing any more and is going, and
+// waits until they confirmed or ctx is done, which is an error. Run must be running
+// or have ended; links stay up until it ends. What is announced afterwards is
+// told to nobody.
+func (o *Overlay) Leave(ctx context.Context) error {
+	select {
+	case <-o.mail.leave():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("overlay: leave: not all peers have confirmed: %w", ctx.Err())
+	}
+}
+
+// Peer is a node with a link to this one.
+type Peer struct {
+	ID   link.ID
+	Addr netip.AddrPort
+	RTT  time.Duration // smoothed round trip
+}
