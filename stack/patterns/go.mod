@@ -1,3 +1,18 @@
 module github.com/project-iris/iris/stack/patterns
 
-go 1.26
+go 1.26.0
+
+require (
+	github.com/project-iris/iris/stack/link v0.1.0
+	github.com/project-iris/iris/stack/overlay v0.1.0
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/quic-go/quic-go v0.65.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect

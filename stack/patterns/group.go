@@ -1,0 +1,202 @@
+package patterns
+
+import (
+	"bytes"
+	"container/list"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/project-iris/iris/stack/link"
+	"github.com/project-iris/iris/stack/overlay"
+)
+
+const (
+	maxParked      = 4096     // requests of a group that wait for its first view
+	maxParkedBytes = 64 << 20 // of all groups
+	maxWatched     = 65536    // groups; beyond, the one that was longest unused goes
+	idleAfter      = 5 * time.Minute
+)
+
+// A group is a cluster as this node knows it: it serves it, or has sent to it.
+// Guarded by the node's mutex.
+type group struct {
+	name     string
+	key      overlay.Key
+	locals   pool
+	remotes  pool
+	inflight int // entries that refer to it
+
+	watched *list.Element // in the node's list, last used first; nil: not watched
+	used    time.Duration // about when it was sent to
+	viewed  bool          // the first view is in
+	parked  struct {      // requests that wait for it
+		chain
+		n int
+	}
+
+	// What the overlay was told, and who waits for it to be confirmed.
+	changed     bool // is on the node's list of changed groups
+	toldCount   int
+	toldWatch   bool
+	toldWaiters []chan struct{}
+}
+
+// open yields the group of a name, new if need be.
+func (n *Node) open(name []byte) *group {
+	g := n.groups[string(name)]
+	if g == nil {
+		g = &group{name: string(name), key: overlay.KeyOf(overlay.KindCluster, name)}
+		n.groups[g.name], n.keys[g.key] = g, g
+	}
+	return g
+}
+
+// use notes that g is sent to. It returns false if g cannot be watched because
+// too many other groups are, all of them with requests in flight.
+func (n *Node) use(g *group, now time.Duration) bool {
+	const precision = time.Second
+	switch {
+	case g.watched == nil:
+		if n.watched.Len() >= n.maxWatched && !n.forgetOne() {
+			n.drop(g)
+			return false
+		}
+		g.watched = n.watched.PushFront(g)
+		g.used = now
+		n.change(g)
+	case now-g.used > precision:
+		g.used = now
+		n.watched.MoveToFront(g.watched)
+	}
+	return true
+}
+
+// forgetOne makes room for another watched group.
+func (n *Node) forgetOne() bool {
+	const effort = 16
+	for e, i := n.watched.Back(), 0; e != nil && i < effort; e, i = e.Prev(), i+1 {
+		if g := e.Value.(*group); g.inflight == 0 {
+			n.forget(g)
+			return true
+		}
+	}
+	return false
+}
+
+// forgetIdle forgets the groups that were not used for long, and returns when
+// to look again (never if no group is watched).
+func (n *Node) forgetIdle(now time.Duration) time.Duration {
+	for e := n.watched.Back(); e != nil; e = n.watched.Back() {
+		g := e.Value.(*group)
+		switch {
+		case now-g.used < idleAfter:
+			return g.used + idleAfter
+		case g.inflight > 0:
+			g.used = now
+			n.watched.MoveToFront(e)
+		default:
+			n.forget(g)
+		}
+	}
+	return never
+}
+
+// forget ends watching g, to which nothing is in flight.
+func (n *Node) forget(g *group) {
+	n.watched.Remove(g.watched)
+	g.watched, g.viewed = nil, false
+	n.setRemotes(g, nil)
+	n.change(g)
+	n.drop(g)
+}
+
+// drop lets go of g if nothing is known of it.
+func (n *Node) drop(g *group) {
+	if g.watched == nil && g.inflight == 0 && len(g.locals.members) == 0 {
+		delete(n.groups, g.name)
+		delete(n.keys, g.key)
+	}
+}
+
+// setRemotes takes over a view, keeping what is known of members that stay.
+// Requests in flight to one that goes are not touched: it may be draining.
+func (n *Node) setRemotes(g *group, view []overlay.Member) {
+	old := make(map[link.ID]*member, len(g.remotes.members))
+	for _, m := range g.remotes.members {
+		old[m.at.node] = m
+	}
+	g.remotes.members = nil
+	for _, v := range view {
+		if v.Count <= 0 || v.Node == n.self {
+			continue
+		}
+		m := old[v.Node]
+		if m == nil {
+			m = &member{group: g, at: n.peer(v.Node), pass: g.remotes.clock}
+			m.at.members++
+		}
+		delete(old, v.Node)
+		m.count = v.Count
+		g.remotes.members = append(g.remotes.members, m)
+	}
+	for _, m := range old {
+		m.at.members--
+	}
+	g.remotes.weigh()
+}
+
+// park keeps r until the first view of its group is in. It returns false if too
+// much is parked already.
+func (n *Node) park(e *entry, r Request) bool {
+	g := e.group
+	b := &body{headers: r.Headers, payload: r.Payload}
+	if g.parked.n >= maxParked || n.parkedBytes+b.size() > maxParkedBytes {
+		return false
+	}
+	e.parked = &body{cluster: []byte(g.name), headers: bytes.Clone(r.Headers), payload: bytes.Clone(r.Payload)}
+	n.parkedBytes += b.size()
+	g.parked.push(hookPlace, e)
+	g.parked.n++
+	return true
+}
+
+// unpark takes e out of parking and yields its request.
+func (n *Node) unpark(e *entry) Request {
+	b := e.parked
+	e.parked = nil
+	n.parkedBytes -= b.size()
+	e.group.parked.remove(hookPlace, e)
+	e.group.parked.n--
+	return Request{Cluster: b.cluster, Headers: b.headers, Payload: b.payload}
+}
+
+// A Cluster is a group of services as a node knows it.
+type Cluster struct {
+	Name    string
+	Members []overlay.Member // this node included; sorted by id
+}
+
+// Clusters lists the clusters with members that this node serves or has sent
+// to of late, sorted by name.
+func (n *Node) Clusters() []Cluster {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []Cluster
+	for _, g := range n.groups {
+		c := Cluster{Name: g.name}
+		if count := len(g.locals.members); count > 0 {
+			c.Members = append(c.Members, overlay.Member{Node: n.self, Count: count})
+		}
+		for _, m := range g.remotes.members {
+			c.Members = append(c.Members, overlay.Member{Node: m.at.node, Count: m.count})
+		}
+		if len(c.Members) == 0 {
+			continue
+		}
+		slices.SortFunc(c.Members, func(a, b overlay.Member) int { return bytes.Compare(a.Node[:], b.Node[:]) })
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b Cluster) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}

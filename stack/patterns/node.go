@@ -1,0 +1,136 @@
+package patterns
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/project-iris/iris/stack/link"
+	"github.com/project-iris/iris/stack/overlay"
+)
+
+// Overlay is what the patterns need from below; *overlay.Overlay is one, that of
+// patternstest another. Its comments state the obligations.
+type Overlay interface {
+	Announce(g overlay.Key, count int) <-chan struct{}
+	Watch(g overlay.Key)
+	Unwatch(g overlay.Key)
+	Send(t *link.Turn, to link.ID, flow uint64, head, body []byte) error
+}
+
+// Config is what a Node needs to know.
+type Config struct {
+	Self    link.ID
+	Overlay Overlay
+	Log     *slog.Logger // if nil, nothing is logged
+	Limit   int          // requests in flight at most; beyond, they end as overloaded. If zero, 1<<20, which is the most
+	Seed    uint64       // for choosing members. If zero, a random one
+}
+
+// A Node is the patterns of one node: it sends the requests of its sessions and
+// of other nodes on their way. It is an overlay.Handler.
+type Node struct {
+	self       link.ID
+	overlay    Overlay
+	log        *slog.Logger
+	epoch      time.Time // what all times count from
+	maxWatched int
+	wake       chan struct{} // capacity 1: Run has something to do
+	quiet      chan struct{} // capacity 1: running may have become zero
+	running    atomic.Int64  // requests at sessions, until their outcome is handed on
+	heads      sync.Pool     // *[]byte, for the heads of messages
+	dropped    drops
+
+	mu          sync.Mutex // guards the fields below, and everything in them
+	rng         *rand.Rand
+	slab        slab
+	wheel       wheel
+	groups      map[string]*group
+	keys        map[overlay.Key]*group
+	watched     *list.List // of *group, last used first
+	changed     []*group   // that the overlay has to be told about; the first change first
+	parkedBytes int
+	peers       map[link.ID]*party
+	ports       uint32 // attached so far
+	owed        []debt
+	draining    bool
+	ended       bool // Run is over
+}
+
+var _ overlay.Handler = (*Node)(nil)
+
+// New checks cfg. It starts nothing.
+func New(cfg Config) (*Node, error) {
+	const most = 1 << indexBits
+	switch {
+	case cfg.Overlay == nil:
+		return nil, errors.New("patterns: Config.Overlay is missing")
+	case cfg.Limit < 0 || cfg.Limit > most:
+		return nil, fmt.Errorf("patterns: Config.Limit is %d: want 1 to %d, or 0 for the most", cfg.Limit, most)
+	case cfg.Limit == 0:
+		cfg.Limit = most
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Seed == 0 {
+		cfg.Seed = rand.Uint64()
+	}
+	return &Node{
+		self:       cfg.Self,
+		overlay:    cfg.Overlay,
+		log:        cfg.Log,
+		epoch:      time.Now(),
+		maxWatched: maxWatched,
+		wake:       make(chan struct{}, 1),
+		quiet:      make(chan struct{}, 1),
+		heads:      sync.Pool{New: func() any { return new([]byte) }},
+		rng:        rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)),
+		slab:       slab{limit: cfg.Limit},
+		wheel:      wheel{armed: never},
+		groups:     make(map[string]*group),
+		keys:       make(map[overlay.Key]*group),
+		watched:    list.New(),
+		peers:      make(map[link.ID]*party),
+	}, nil
+}
+
+// now is the time since the epoch.
+func (n *Node) now() time.Duration { return time.Since(n.epoch) }
+
+// kick has Run look around. It never blocks.
+func (n *Node) kick() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// peer yields the party of another node, new if need be.
+func (n *Node) peer(id link.ID) *party {
+	p := n.peers[id]
+	if p == nil {
+		p = &party{node: id, asked: make(map[uint64]*entry)}
+		n.peers[id] = p
+	}
+	return p
+}
+
+// Dropped counts what was received and dropped, by reason: "malformed"
+// messages, a "copy" of a request, and what refers to "unknown" requests, most
+// of them ended before; and outcomes that the link had no room for ("unsent").
+func (n *Node) Dropped() map[string]uint64 {
+	return map[string]uint64{
+		"malformed": n.dropped.malformed.Load(),
+		"copy":      n.dropped.copies.Load(),
+		"unknown":   n.dropped.unknown.Load(),
+		"unsent":    n.dropped.unsent.Load(),
+	}
+}
+
+type drops struct{ malformed, copies, unknown, unsent atomic.Uint64 }
