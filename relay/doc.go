@@ -1,2 +1,0 @@
-// Package relay is the local endpoint that applications attach to.
-package relay
