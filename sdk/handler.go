@@ -1,0 +1,143 @@
+package iris
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/project-iris/iris/spec/wire"
+)
+
+// serve is a goroutine that runs handlers, one task after the other, until none
+// waits. Unregister waits for it.
+func (s *Service) serve(t *task) {
+	defer func() {
+		if t == nil {
+			return
+		}
+		// The handler ended the goroutine: another one takes its thread.
+		if t = s.work.next(); t != nil {
+			go s.serve(t)
+		}
+	}()
+	for t != nil {
+		s.run(t)
+		t = s.work.next()
+	}
+}
+
+// run handles one task and answers it, whatever the handler does.
+func (s *Service) run(t *task) {
+	r := wire.Reply{ID: t.id, Code: wire.CodeFailed}
+	returned := false
+	defer func() {
+		if !returned {
+			r.Text = []byte("the handler panicked")
+		}
+		s.answer(t, r)
+	}()
+	ctx, cancel := s.contextOf(t)
+	defer cancel()
+	if over := s.work.enter(t, cancel); over != "" {
+		r.Text, returned = []byte("not executed: "+over), true // nobody waits for it
+		return
+	}
+	guard(s.conn.log, "HandleRequest", func() { r, returned = s.reply(ctx, t), true })
+}
+
+// contextOf makes a context for a handler that wants one.
+func (s *Service) contextOf(t *task) (context.Context, context.CancelFunc) {
+	switch {
+	case s.context == nil:
+		return nil, func() {}
+	case t.expires.IsZero():
+		return context.WithCancel(context.Background())
+	}
+	return context.WithDeadline(context.Background(), t.expires)
+}
+
+// reply calls the handler.
+func (s *Service) reply(ctx context.Context, t *task) wire.Reply {
+	var payload []byte
+	var err error
+	if s.context != nil {
+		t.request.Cluster = s.conn.cluster
+		payload, err = s.context.HandleRequestContext(ctx, &t.request)
+	} else {
+		payload, err = s.handler.HandleRequest(t.request.Payload)
+	}
+	if limit := t.session.limits.Payload; err == nil && uint64(len(payload)) > limit {
+		err = fmt.Errorf("the reply of %d bytes exceeds the limit of %d", len(payload), limit)
+		s.conn.log.Warn("iris: reply not sent", "cluster", s.conn.cluster, "err", err)
+	}
+	if err != nil {
+		return wire.Reply{ID: t.id, Code: wire.CodeFailed, Text: wire.Text([]byte(err.Error()))}
+	}
+	return wire.Reply{ID: t.id, Payload: payload}
+}
+
+// answer writes the reply. An error that comes when the time is over comes
+// late: to the requester it is a timeout, which the node tells by its own clock.
+func (s *Service) answer(t *task, r wire.Reply) {
+	if r.Code == wire.CodeOK || t.expires.IsZero() || time.Now().Before(t.expires) {
+		s.write(t, r)
+		return
+	}
+	s.late.Go(func() { s.writeLate(t, string(r.Text)) })
+}
+
+func (s *Service) writeLate(t *task, text string) {
+	grace := time.NewTimer(timeoutGrace)
+	defer grace.Stop()
+	select {
+	case <-grace.C:
+	case <-t.session.ended:
+	}
+	s.write(t, wire.Reply{ID: t.id, Code: wire.CodeFailed, Text: []byte(text)})
+}
+
+// timeoutGrace is how much later than here a deadline may pass at the node.
+const timeoutGrace = 100 * time.Millisecond
+
+// write writes the reply, and new credit with it.
+func (s *Service) write(t *task, r wire.Reply) {
+	n := s.work.settle(t)
+	// An error is the end of the session, which its reader notices.
+	_ = t.session.write(context.Background(), r.Size()+ctlSize, func(b []byte) []byte { return appendAnswer(b, r, n) })
+}
+
+// guard calls fn, which is the application's, and survives its panic.
+//
+//go:noinline
+func guard(log *slog.Logger, method string, fn func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.Error("iris: a handler panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	fn()
+}
+
+// insideHandler tells whether the calling goroutine runs a handler: whether
+// guard is on its stack.
+func insideHandler() bool {
+	entry := reflect.ValueOf(guard).Pointer()
+	pcs := make([]uintptr, 64)
+	for skip := 0; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs)
+		if n == 0 {
+			return false
+		}
+		frames := runtime.CallersFrames(pcs[:n])
+		for more := true; more; {
+			var f runtime.Frame
+			if f, more = frames.Next(); f.Entry == entry {
+				return true
+			}
+		}
+	}
+}

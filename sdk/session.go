@@ -1,0 +1,231 @@
+package iris
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/project-iris/iris/spec/wire"
+)
+
+const (
+	attachTimeout = 10 * time.Second // to dial and be welcomed
+	byeTimeout    = time.Second      // to write what is left when a session ends
+	minOutput     = 4 << 20          // bytes that may wait to be written
+)
+
+// A session is one attachment to the node. One goroutine, the connection's,
+// reads it (session_recv.go); anybody writes it.
+type session struct {
+	out     *wire.Output
+	in      *wire.Reader
+	limits  wire.Limits
+	calls   calls
+	work    *work         // nil: a client
+	ponged  chan struct{} // capacity 1, filled by the reader
+	drained chan struct{} // closed by the reader
+	ended   chan struct{} // closed by end
+	leaving atomic.Bool
+
+	onLeaving   func()
+	endOnce     sync.Once
+	drainedOnce sync.Once
+	pongOwed    atomic.Bool
+
+	late     sync.WaitGroup // frames that found the output full: no more than the limits of what they answer
+	lateMu   sync.Mutex     // guards lateOver
+	lateOver bool
+}
+
+// attach dials the node and says hello. relay.md 2. When ctx ends the error is
+// the bare one of ctx.
+func attach(ctx context.Context, dial func(context.Context) (net.Conn, error), cluster string) (*session, error) {
+	bounded, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
+	s, err := dialAndGreet(bounded, dial, cluster)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil, ctx.Err()
+	case bounded.Err() != nil && err != nil:
+		return nil, fmt.Errorf("%w: no welcome within %v", ErrNoNode, attachTimeout)
+	}
+	return s, err
+}
+
+func dialAndGreet(ctx context.Context, dial func(context.Context) (net.Conn, error), cluster string) (*session, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoNode, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // unblocks what follows
+	s, err := greet(conn, cluster)
+	if !stop() {
+		err = errors.Join(err, ctx.Err())
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func greet(conn net.Conn, cluster string) (*session, error) {
+	hello := wire.AppendHello(nil, wire.Hello{Min: wire.Version, Max: wire.Version, Cluster: []byte(cluster)})
+	if _, err := conn.Write(hello); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoNode, err)
+	}
+	in := wire.NewReader(conn, wire.HandshakeFrame)
+	content, err := in.Next()
+	if err != nil {
+		return nil, lossReason(err)
+	}
+	op, err := wire.ParseOp(content)
+	if err != nil {
+		return nil, lossReason(err)
+	}
+	switch op {
+	case wire.OpWelcome:
+		welcome, err := wire.ParseWelcome(content)
+		if err != nil {
+			return nil, lossReason(err)
+		}
+		if welcome.Version != wire.Version {
+			return nil, fmt.Errorf("%w: it speaks version %d", ErrProtocol, welcome.Version)
+		}
+		return newSession(conn, in, welcome), nil
+	case wire.OpRefuse:
+		code, text, err := wire.ParseRefuse(content)
+		if err != nil {
+			return nil, lossReason(err)
+		}
+		return nil, &refusal{code, text}
+	}
+	return nil, fmt.Errorf("%w: it answered a hello with %s", ErrProtocol, op)
+}
+
+// A refusal is the node's answer to a hello that it does not welcome.
+type refusal struct {
+	code wire.Code
+	text string
+}
+
+// Error tells the node's reason.
+func (r *refusal) Error() string { return fmt.Sprintf("%v: %s: %s", ErrRefused, r.code, r.text) }
+
+// Unwrap makes it an ErrRefused.
+func (r *refusal) Unwrap() error { return ErrRefused }
+
+// passing tells whether the same hello may be welcome later. relay.md 2.7, 7.2.
+func (r *refusal) passing() bool {
+	switch r.code {
+	case wire.CodeVersion, wire.CodeFeature, wire.CodeName:
+		return false
+	}
+	return r.code < wire.CodeMalformed
+}
+
+func newSession(conn net.Conn, in *wire.Reader, w wire.Welcome) *session {
+	in.SetLimit(w.Limits.Frame)
+	return &session{
+		// Twice a frame, so that there is room for one when half is free.
+		out:     wire.NewOutput(conn, max(minOutput, 2*int(min(w.Limits.Frame, 1<<30)))),
+		in:      in,
+		limits:  w.Limits,
+		calls:   calls{limit: int(min(w.Limits.Requests, maxPlaces))},
+		ponged:  make(chan struct{}, 1),
+		drained: make(chan struct{}),
+		ended:   make(chan struct{}),
+	}
+}
+
+// write appends what add appends, at most size bytes, and writes it. A full
+// output makes the caller wait. errNotSent: the session has ended.
+func (s *session) write(ctx context.Context, size int, add func([]byte) []byte) error {
+	for {
+		b, err := s.out.Begin(size)
+		if err == nil {
+			s.out.Commit(add(b))
+			s.out.Flush()
+			return nil
+		}
+		if !errors.Is(err, wire.ErrFull) {
+			return errNotSent
+		}
+		if err := s.out.AwaitRoom(ctx); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// confirm waits until the node has handled what was written before: it answers
+// pings in their order. The end of the session is no error here. The error is the
+// bare one of ctx.
+func (s *session) confirm(ctx context.Context) error {
+	if err := s.write(ctx, ctlSize, func(b []byte) []byte { return wire.AppendPing(b, 0) }); err != nil {
+		return ctx.Err()
+	}
+	select {
+	case <-s.ponged:
+	case <-s.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// writeLate is write for those that must not wait, such as the reader: when the
+// output is full a goroutine of the session waits instead. done is called when
+// the frame is written, or never will be.
+func (s *session) writeLate(size int, add func([]byte) []byte, done func()) {
+	b, err := s.out.Begin(size)
+	if err == nil {
+		s.out.Commit(add(b))
+		s.out.Flush()
+	}
+	if !errors.Is(err, wire.ErrFull) {
+		done()
+		return
+	}
+	s.lateMu.Lock()
+	defer s.lateMu.Unlock()
+	if s.lateOver {
+		done()
+		return
+	}
+	s.late.Go(func() {
+		_ = s.write(context.Background(), size, add) // ends with the session
+		done()
+	})
+}
+
+// awaitLate waits for what writeLate started; there is no more of it afterwards.
+func (s *session) awaitLate() {
+	s.lateMu.Lock()
+	s.lateOver = true
+	s.lateMu.Unlock()
+	s.late.Wait()
+}
+
+// end ends the session: calls in flight fail with reason, and the connection is
+// closed, after a bye if there is one. Idempotent; waits until it is closed.
+func (s *session) end(reason error, bye []byte) {
+	s.endOnce.Do(func() {
+		defer close(s.ended)
+		s.leaving.Store(true)
+		s.onLeaving()
+		s.calls.end(reason)
+		ctx, cancel := context.WithTimeout(context.Background(), byeTimeout)
+		defer cancel()
+		if bye == nil {
+			cancel()
+		} else if b, err := s.out.Begin(len(bye)); err == nil {
+			s.out.Commit(append(b, bye...))
+		}
+		_ = s.out.Close(ctx) // a broken connection is what ends most sessions
+	})
+	<-s.ended
+}
