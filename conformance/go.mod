@@ -1,3 +1,5 @@
 module github.com/project-iris/iris/conformance
 
-go 1.26
+go 1.26.0
+
+require github.com/project-iris/iris/spec v0.1.0

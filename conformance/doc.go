@@ -1,2 +1,0 @@
-// Package conformance proves bindings and relays against the relay protocol.
-package conformance
