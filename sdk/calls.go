@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/project-iris/iris/spec/wire"
 )
@@ -33,7 +34,8 @@ type call struct {
 // id of a request is its place in the table and a generation, so that a late
 // reply never meets the next user of the place.
 type calls struct {
-	spare sync.Pool // of *call
+	spare sync.Pool    // of *call
+	used  atomic.Int32 // slots in use
 
 	mu      sync.Mutex // guards the fields below
 	limit   int
@@ -123,6 +125,7 @@ func (t *calls) occupy(place uint32, c *call) uint64 {
 	s := &t.slots[place]
 	s.generation++
 	s.used, s.call = true, c
+	t.used.Add(1)
 	return uint64(s.generation)<<placeBits | uint64(place)
 }
 
@@ -155,6 +158,7 @@ func (t *calls) answered(id uint64) *call {
 // vacate hands the place to whoever waits longest. It needs the lock.
 func (t *calls) vacate(s *slot, place uint32) {
 	s.used, s.call = false, nil
+	t.used.Add(-1)
 	if len(t.waiting) == 0 {
 		t.free = append(t.free, place)
 		return

@@ -159,6 +159,9 @@ func (c *Connection) drain() *session {
 func (c *Connection) run(ctx context.Context, s *session) {
 	defer close(c.done)
 	defer c.stop()
+	if c.service != nil {
+		defer c.service.work.dismiss()
+	}
 	var o outage
 	for {
 		attached := time.Now()

@@ -12,21 +12,22 @@ import (
 	"github.com/project-iris/iris/spec/wire"
 )
 
-// serve is a goroutine that runs handlers, one task after the other, until none
-// waits. Unregister waits for it.
+// serve is a goroutine that runs handlers, one task after the other, until it is
+// not needed any more. Unregister waits for what it runs.
 func (s *Service) serve(t *task) {
 	defer func() {
 		if t == nil {
 			return
 		}
 		// The handler ended the goroutine: another one takes its thread.
-		if t = s.work.next(); t != nil {
+		if t = s.work.next(nil); t != nil {
 			go s.serve(t)
 		}
 	}()
+	own := make(seat, 1)
 	for t != nil {
 		s.run(t)
-		t = s.work.next()
+		t = s.work.next(own)
 	}
 }
 
@@ -105,9 +106,9 @@ const timeoutGrace = 100 * time.Millisecond
 
 // write writes the reply, and new credit with it.
 func (s *Service) write(t *task, r wire.Reply) {
-	n := s.work.settle(t)
+	n, running := s.work.settle(t)
 	// An error is the end of the session, which its reader notices.
-	_ = t.session.write(context.Background(), r.Size()+ctlSize, func(b []byte) []byte { return appendAnswer(b, r, n) })
+	_ = t.session.writeAmong(context.Background(), running, r.Size()+ctlSize, func(b []byte) []byte { return appendAnswer(b, r, n) })
 }
 
 // guard calls fn, which is the application's, and survives its panic.

@@ -136,7 +136,7 @@ func (s *session) writeRequest(ctx context.Context, r wire.Request) error {
 		b, err := s.out.Begin(r.Size())
 		if err == nil {
 			s.out.Commit(wire.AppendRequest(b, r))
-			s.out.Flush()
+			s.gather.flush(s.out, int(s.calls.used.Load()))
 			return nil
 		}
 		if !errors.Is(err, wire.ErrFull) {

@@ -36,6 +36,7 @@ type session struct {
 	drainedOnce sync.Once
 	pongOwed    atomic.Bool
 
+	gather   gatherer
 	late     sync.WaitGroup // frames that found the output full: no more than the limits of what they answer
 	lateMu   sync.Mutex     // guards lateOver
 	lateOver bool
@@ -139,17 +140,24 @@ func newSession(conn net.Conn, in *wire.Reader, w wire.Welcome) *session {
 		ponged:  make(chan struct{}, 1),
 		drained: make(chan struct{}),
 		ended:   make(chan struct{}),
+		gather:  gatherer{epoch: time.Now()},
 	}
 }
 
 // write appends what add appends, at most size bytes, and writes it. A full
 // output makes the caller wait. errNotSent: the session has ended.
 func (s *session) write(ctx context.Context, size int, add func([]byte) []byte) error {
+	return s.writeAmong(ctx, 1, size, add)
+}
+
+// writeAmong is write for one of several goroutines that are likely to write
+// soon: as many as writers says.
+func (s *session) writeAmong(ctx context.Context, writers, size int, add func([]byte) []byte) error {
 	for {
 		b, err := s.out.Begin(size)
 		if err == nil {
 			s.out.Commit(add(b))
-			s.out.Flush()
+			s.gather.flush(s.out, writers)
 			return nil
 		}
 		if !errors.Is(err, wire.ErrFull) {

@@ -40,6 +40,8 @@ type work struct {
 	bytes     int // of the unsettled
 	unsettled int // tasks: together with credit and owed they are the capacity
 	idle      chan struct{}
+	seats     []seat // of goroutines that wait, the last one first; at most maxSeats
+	dismissed bool   // nobody waits any more
 }
 
 func newWork(l ServiceLimits, start func(*task)) *work {
@@ -88,11 +90,15 @@ func (w *work) take(s *session, r wire.Request) error {
 		return err
 	case !fits:
 		t.size = 0
-		s.refuse(t.id, w.settle(t))
+		credit, _ := w.settle(t)
+		s.refuse(t.id, credit)
 		return nil
 	}
 	t.fill(r)
-	if w.admit(t) {
+	switch seat, admitted := w.admit(t); {
+	case seat != nil:
+		seat <- t
+	case admitted:
 		w.start(t)
 	}
 	return nil
@@ -125,16 +131,31 @@ func (t *task) fill(r wire.Request) {
 	}
 }
 
-// admit gives t a thread, or lets it wait for one: false.
-func (w *work) admit(t *task) bool {
+// A seat is where a goroutine that has run handlers waits for another task: a
+// channel of capacity 1. It is closed when no more will come.
+type seat chan *task
+
+// maxSeats bounds the goroutines that wait for tasks. Their stacks have grown to
+// what handlers need, which is most of the cost of a new one.
+const maxSeats = 64
+
+// admit gives t a thread: that of a goroutine that waits, whose seat it returns,
+// or true for a new one. Otherwise t waits for a thread.
+func (w *work) admit(t *task) (seat, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.running < w.threads {
-		w.running++
-		return true
+	if w.running == w.threads {
+		w.queue = append(w.queue, t)
+		return nil, false
 	}
-	w.queue = append(w.queue, t)
-	return false
+	w.running++
+	last := len(w.seats) - 1
+	if last < 0 {
+		return nil, true
+	}
+	s := w.seats[last]
+	w.seats = w.seats[:last]
+	return s, true
 }
 
 // refuse answers a request that the service has no memory for, and grants n
@@ -191,21 +212,21 @@ func (t *task) endLocked(why string) func() {
 	return t.stop
 }
 
-// settle ends a task, whose reply is about to be written, and returns the
-// credit to grant with it.
-func (w *work) settle(t *task) int {
+// settle ends a task, whose reply is about to be written. It returns the credit
+// to grant with it, and how many handlers run.
+func (w *work) settle(t *task) (credit, running int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bytes -= t.size
 	w.unsettled--
 	if w.session == nil {
-		return 0
+		return 0, w.running
 	}
 	if w.held[t.id] == t {
 		delete(w.held, t.id)
 	}
 	w.owed++ // one of a lost session had kept its share from this one
-	return w.grantLocked(w.batch)
+	return w.grantLocked(w.batch), w.running
 }
 
 // grantLocked takes from what is owed, if that is at least batch, as much as
@@ -228,11 +249,12 @@ func (w *work) grantLocked(batch int) int {
 // minAverage is the least that a request counts when memory is shared out.
 const minAverage = 64
 
-// next gives the goroutine of an answered task another one, or nil to end.
-func (w *work) next() *task {
+// next gives the goroutine of an answered task another one, for which it may
+// wait on own, or nil to end.
+func (w *work) next(own seat) *task {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if len(w.queue) > 0 {
+		defer w.mu.Unlock()
 		t := w.queue[0]
 		w.queue[0] = nil
 		w.queue = w.queue[1:]
@@ -243,7 +265,24 @@ func (w *work) next() *task {
 		close(w.idle)
 		w.idle = nil
 	}
-	return nil
+	if own == nil || w.dismissed || len(w.seats) == maxSeats {
+		w.mu.Unlock()
+		return nil
+	}
+	w.seats = append(w.seats, own)
+	w.mu.Unlock()
+	return <-own
+}
+
+// dismiss ends the goroutines that wait for tasks, now and later.
+func (w *work) dismiss() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dismissed = true
+	for _, s := range w.seats {
+		close(s)
+	}
+	w.seats = nil
 }
 
 // lost forgets what waits of a session and cancels what runs.
