@@ -10,7 +10,7 @@ import (
 const (
 	// outputLimit bounds what waits in an output, in bytes. One message may be
 	// larger, when nothing else waits.
-	outputLimit = 1 << 20
+	outputLimit = 16 << 20
 	// outputBuffer is the size that buffers start with.
 	outputBuffer = 16 << 10
 	// inlineLimit is the largest batch that the flusher itself queues, in bytes:
