@@ -19,6 +19,10 @@ import (
 	"path/filepath"
 )
 
+// release is the version at which the modules require each other. `go mod tidy`
+// drops the requirements that a module does not need.
+const release = "v0.1.0"
+
 // A module is one member of the workspace.
 type module struct {
 	path string // module path
@@ -132,7 +136,7 @@ func (m module) tidyCopy(all []module, file string) error {
 	var point, drop []string
 	for _, sibling := range all {
 		if sibling != m {
-			point = append(point, "-replace="+sibling.path+"="+sibling.dir)
+			point = append(point, "-replace="+sibling.path+"="+sibling.dir, "-require="+sibling.path+"@"+release)
 			drop = append(drop, "-dropreplace="+sibling.path)
 		}
 	}

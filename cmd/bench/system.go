@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A system is a running network of two servers with a service attached to the second.
+type system struct {
+	name    string
+	ports   [2]int // where clients attach
+	pids    [2]int // the servers
+	env     []string
+	profile string // folder for CPU profiles, empty for none
+	closers []func() error
+}
+
+// stop ends what the system started, last first.
+func (s *system) stop() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		if err := s.closers[i](); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: stop %s: %v\n", s.name, err)
+		}
+	}
+}
+
+// A task is what a client or service process is told.
+type task struct {
+	System   string        `json:"system"`
+	Port     int           `json:"port"`
+	Workload workload      `json:"workload"`
+	Time     time.Duration `json:"time"`
+	Profile  string        `json:"profile"` // file, empty for none
+}
+
+// A result is what one run of a case brought.
+type result struct {
+	P50  time.Duration `json:"p50"`
+	P99  time.Duration `json:"p99"`
+	Rate float64       `json:"rate"` // requests a second
+}
+
+// measure runs a client process for one case.
+func (s *system) measure(ctx context.Context, c workload, d time.Duration) (result, error) {
+	t := task{System: s.name, Workload: c, Time: d, Port: s.ports[1]}
+	if c.Cross {
+		t.Port = s.ports[0]
+	}
+	if s.profile != "" {
+		t.Profile = filepath.Join(s.profile, "client.pprof")
+	}
+	cmd, err := s.command(ctx, "client", t)
+	if err != nil {
+		return result{}, err
+	}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil {
+		return result{}, err
+	}
+	var r result
+	return r, json.Unmarshal(out.Bytes(), &r)
+}
+
+// startService starts the service process at the second server and waits until it serves.
+func (s *system) startService(ctx context.Context) error {
+	t := task{System: s.name, Port: s.ports[1]}
+	if s.profile != "" {
+		t.Profile = filepath.Join(s.profile, "service.pprof")
+	}
+	cmd, err := s.command(ctx, "service", t)
+	if err != nil {
+		return err
+	}
+	stop, _, err := start(cmd)
+	if err != nil {
+		return fmt.Errorf("service: %w", err)
+	}
+	s.closers = append(s.closers, stop)
+	return nil
+}
+
+// command makes the command line of a process of this very program.
+func (s *system) command(ctx context.Context, role string, spec any, args ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, append([]string{"-role", role, "-spec", string(b)}, args...)...)
+	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Stderr = os.Stderr
+	return cmd, nil
+}
+
+// start runs a process that prints a line when it is ready and ends when its
+// stdin does. It returns how to end it, and the line.
+func start(cmd *exec.Cmd) (stop func() error, line string, err error) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	stop = func() error { return errors.Join(in.Close(), cmd.Wait()) }
+	line, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, "", errors.Join(err, stop())
+	}
+	return stop, strings.TrimSpace(line), nil
+}
+
+// awaitEnd returns when stdin ends: the parent wants this process to stop.
+func awaitEnd() { _, _ = io.Copy(io.Discard, os.Stdin) }
+
+// residentKiB reads a process's resident memory; 0 where /proc does not tell.
+func residentKiB(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			n, _ := strconv.Atoi(f[1])
+			return n
+		}
+	}
+	return 0
+}

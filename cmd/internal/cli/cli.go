@@ -1,0 +1,97 @@
+// Package cli is the command line of iris: what each command reads, prints and
+// exits with. The work itself is done by the packages it calls.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// Streams are the standard streams of a command. Replies and results go to Out,
+// everything for a human to Err.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// A command is one of `iris <command>`.
+type command struct {
+	name, args, about string
+	run               func(ctx context.Context, std Streams, args []string) error
+}
+
+// commands lists the tools in the order in which help prints them.
+func commands() []command {
+	return []command{
+		{"keygen", "-out FILE [-bits N]", "make the RSA key that all nodes of a network share", keygen},
+		{"reply", "[-port P] CLUSTER -- COMMAND ARGS…", "serve requests with a command: stdin to stdout", reply},
+		{"request", "[-port P] [-timeout 5s] CLUSTER [MESSAGE | -]", "send one request, print the reply", request},
+		{"status", "[-port P] [-json]", "show what the node at a port knows", status},
+		{"demo", "", "three nodes, two services, one client, and a node that dies", demonstrate},
+	}
+}
+
+// Main runs the command line given without the program name and returns the
+// exit code. SIGINT and SIGTERM end what runs; a second one kills at once.
+func Main(args []string, std Streams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from then on the signals kill, as by default
+
+	err := dispatch(ctx, std, args)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(std.Err, "iris:", message(err))
+	}
+	return exitCode(err)
+}
+
+func dispatch(ctx context.Context, std Streams, args []string) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return runNode(ctx, std, args)
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.run(ctx, std, args[1:])
+		}
+	}
+	return usagef("unknown command %q: `iris -help` lists the commands", args[0])
+}
+
+// newFlags returns the flag set of the named command. It prints its own help
+// and leaves reporting of errors to Main.
+func newFlags(std Streams, name string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() { commandHelp(std.Out, name, flags) }
+	return flags
+}
+
+// parse reads args into flags and checks that between least and most
+// positional arguments remain; most < 0 means any number.
+func parse(flags *flag.FlagSet, args []string, least, most int) error {
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return usagef("%s: %v", flags.Name(), err)
+	}
+	if flags.NArg() < least {
+		return usagef("%s: an argument is missing: `iris %s -help` shows which", flags.Name(), flags.Name())
+	}
+	if most >= 0 && flags.NArg() > most {
+		return usagef("%s: unexpected argument %q", flags.Name(), flags.Arg(most))
+	}
+	return nil
+}
+
+// portFlag defines the -port option of the tools.
+func portFlag(flags *flag.FlagSet) *int {
+	return flags.Int("port", defaultPort, "relay endpoint of the node to attach to")
+}

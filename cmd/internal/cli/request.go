@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	iris "github.com/project-iris/iris/sdk"
+)
+
+// maxMessage bounds what is read from stdin for one request: a little more than
+// any payload limit, so that the refusal names the limit of the node.
+const maxMessage = 2 << 20
+
+// request sends one request and prints the reply.
+func request(ctx context.Context, std Streams, args []string) error {
+	flags := newFlags(std, "request")
+	port := portFlag(flags)
+	timeout := flags.Duration("timeout", 5*time.Second, "how long to wait for the reply")
+	if err := parse(flags, args, 1, 2); err != nil {
+		return err
+	}
+	message := []byte(flags.Arg(1))
+	if flags.Arg(1) == "-" {
+		var err error
+		if message, err = io.ReadAll(io.LimitReader(std.In, maxMessage)); err != nil {
+			return fmt.Errorf("request: read stdin: %w", err)
+		}
+	}
+	answer, err := ask(ctx, *port, flags.Arg(0), message, *timeout)
+	if err != nil {
+		return err
+	}
+	_, err = std.Out.Write(answer)
+	return err
+}
+
+// ask attaches to the node at port for one request.
+func ask(ctx context.Context, port int, cluster string, message []byte, timeout time.Duration) ([]byte, error) {
+	conn, err := iris.Connect(port)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return conn.Request(ctx, cluster, message)
+}

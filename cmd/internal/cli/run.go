@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+
+	"github.com/project-iris/iris/cmd/internal/node"
+)
+
+// defaultPort is where applications have always looked for their node.
+const defaultPort = 55555
+
+// nodeOptions are the options of iris without a command, as given.
+type nodeOptions struct {
+	dev       bool
+	net, rsa  string
+	port      int
+	bind      string
+	logLevel  string
+	logFormat string
+}
+
+// runNode runs a node until ctx is done.
+func runNode(ctx context.Context, std Streams, args []string) error {
+	var o nodeOptions
+	flags := newFlags(std, "iris")
+	flags.BoolVar(&o.dev, "dev", false, "start in local developer mode (random cluster and key)")
+	flags.StringVar(&o.net, "net", "", "name of the cluster to join or create")
+	flags.IntVar(&o.port, "port", defaultPort, "relay endpoint for locally connecting clients")
+	flags.StringVar(&o.rsa, "rsa", "", "path to the RSA private key to use for data security")
+	flags.StringVar(&o.bind, "bind", "", "ADDR/MASK: address to talk to other nodes from, and the subnet to look for them in")
+	flags.StringVar(&o.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
+	flags.StringVar(&o.logFormat, "log-format", "text", "how to log to stderr: text or json")
+	flags.Usage = func() { nodeHelp(std.Out, flags) }
+	if err := parse(flags, args, 0, 0); err != nil {
+		return err
+	}
+	cfg, err := o.config(std.Err)
+	if err != nil {
+		return err
+	}
+	node.ShareProcessors()
+	n, err := node.New(cfg)
+	if err != nil {
+		return err
+	}
+	return n.Run(ctx)
+}
+
+// config checks the options and reads the key.
+func (o nodeOptions) config(logs io.Writer) (node.Config, error) {
+	cfg := node.Config{Dev: o.dev, Network: o.net, Port: o.port}
+	var err error
+	if cfg.Log, err = newLogger(logs, o.logLevel, o.logFormat); err != nil {
+		return cfg, err
+	}
+	if o.port < 1 || o.port > 65535 {
+		return cfg, usagef("-port %d: a port is 1 to 65535", o.port)
+	}
+	if o.dev {
+		if o.net != "" || o.rsa != "" || o.bind != "" {
+			return cfg, usagef("-dev runs alone with a random network: -net, -rsa and -bind do not go with it")
+		}
+		return cfg, nil
+	}
+	if o.net == "" || o.rsa == "" {
+		return cfg, usagef("name the network with -net and its key with -rsa (make one with `iris keygen -out FILE`), or try Iris alone with -dev")
+	}
+	if o.bind != "" {
+		if cfg.Bind, err = netip.ParsePrefix(o.bind); err != nil || !cfg.Bind.Addr().Is4() {
+			return cfg, usagef("-bind %s: want an IPv4 address of this host and its mask, like 10.0.0.7/24", o.bind)
+		}
+	}
+	cfg.Keys, err = readKeys(o.rsa)
+	return cfg, err
+}
+
+func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("-log-level %s: want debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: least}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, usagef("-log-format %s: want text or json", format)
+}

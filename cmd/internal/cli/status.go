@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/project-iris/iris/cmd/internal/node"
+)
+
+// status prints what the attached node knows.
+func status(ctx context.Context, std Streams, args []string) error {
+	flags := newFlags(std, "status")
+	port := portFlag(flags)
+	asJSON := flags.Bool("json", false, "print JSON")
+	if err := parse(flags, args, 0, 0); err != nil {
+		return err
+	}
+	answer, err := ask(ctx, *port, node.SelfCluster, []byte("status"), 5*time.Second)
+	if err != nil {
+		return err
+	}
+	var s node.Status
+	if err := json.Unmarshal(answer, &s); err != nil {
+		return fmt.Errorf("status: the node at port %d answered in a form this iris does not know: %w", *port, err)
+	}
+	if *asJSON {
+		encoder := json.NewEncoder(std.Out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(s)
+	}
+	return printStatus(std.Out, s)
+}
+
+func printStatus(w io.Writer, s node.Status) error {
+	state := "looking for peers"
+	if s.Converged {
+		state = "converged"
+	}
+	fmt.Fprintf(w, "network   %s (%s)\nnode      %s\naddress   %s\nuptime    %s\n",
+		s.Network, state, s.Node, s.Address, time.Duration(s.UptimeSeconds*float64(time.Second)).Round(time.Second))
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(table, "\nPEER\tADDRESS\tROUND TRIP\n")
+	for _, p := range s.Peers {
+		fmt.Fprintf(table, "%.16s\t%s\t%.2f ms\n", p.Node, p.Address, p.RoundTripMS)
+	}
+	fmt.Fprintf(table, "\nCLUSTER\tMEMBERS\tON NODE\n")
+	for _, c := range s.Clusters {
+		for _, m := range c.Members {
+			fmt.Fprintf(table, "%s\t%d\t%.16s\n", c.Name, m.Count, m.Node)
+		}
+	}
+	fmt.Fprintf(table, "\nCLIENT\tCLUSTER\tDETAIL\n")
+	for _, c := range s.Clients {
+		fmt.Fprintf(table, "%d\t%s\t%d unanswered, %d running, %d dropped\n", c.Conn, c.Cluster, c.Unanswered, c.Running, c.Dropped)
+	}
+	for reason, n := range s.Refused {
+		fmt.Fprintf(table, "\nREFUSED\t%s\t%d\n", reason, n)
+	}
+	return table.Flush()
+}

@@ -1,0 +1,111 @@
+package node
+
+import (
+	"time"
+
+	"github.com/project-iris/iris/relay"
+	"github.com/project-iris/iris/spec/wire"
+	"github.com/project-iris/iris/stack/link"
+	"github.com/project-iris/iris/stack/patterns"
+)
+
+// A bridge lets the relay use the patterns: it is the relay's Network, and its
+// ports translate between the frames of clients and the messages of patterns.
+type bridge struct {
+	patterns *patterns.Node
+	self     func(request []byte) ([]byte, error) // serves SelfCluster
+}
+
+// Attach gives a new session its port. It implements relay.Network.
+func (b *bridge) Attach(s *relay.Session, cluster string) (relay.Port, <-chan struct{}, error) {
+	p := &port{bridge: b, session: s}
+	p.port = b.patterns.Attach(&sink{s})
+	if cluster == "" {
+		return p, nil, nil
+	}
+	return p, p.port.Serve(cluster), nil
+}
+
+// A port is one session's way into the patterns. It belongs to the session's
+// reader, and so does its turn.
+type port struct {
+	bridge  *bridge
+	session *relay.Session
+	port    *patterns.Port
+	turn    link.Turn
+}
+
+// Request sends a request on its way. relay.md 3: names that begin with `$`
+// are the node's own.
+func (p *port) Request(r wire.Request) {
+	if len(r.Cluster) > 0 && r.Cluster[0] == '$' {
+		p.session.PushReply(p.bridge.reserved(r))
+		p.turn.Touch(p.session)
+		return
+	}
+	budget := time.Duration(r.Budget) * time.Millisecond
+	if r.Budget == wire.NoDeadline {
+		budget = -1
+	}
+	p.port.Request(&p.turn, patterns.Request{ID: r.ID, Cluster: r.Cluster, Budget: budget, Headers: r.Headers, Payload: r.Payload})
+}
+
+// Reply answers a request that the session was given.
+func (p *port) Reply(r wire.Reply) {
+	p.port.Reply(&p.turn, patterns.Reply{ID: r.ID, Code: patterns.Code(r.Code), Text: r.Text, Headers: r.Headers, Payload: r.Payload})
+}
+
+// Cancel gives up a request of the session's own.
+func (p *port) Cancel(id uint64) { p.port.Cancel(&p.turn, id) }
+
+// Drain takes the session's service out of its cluster.
+func (p *port) Drain() { p.port.Withdraw() }
+
+// Flush ends the reader's turn.
+func (p *port) Flush() { p.turn.End() }
+
+// Close detaches the session.
+func (p *port) Close() {
+	p.port.Close(&p.turn)
+	p.turn.End()
+}
+
+// reserved answers a request to the node itself.
+func (b *bridge) reserved(r wire.Request) wire.Reply {
+	if string(r.Cluster) != SelfCluster {
+		return wire.Reply{ID: r.ID, Code: wire.CodeNoService, Text: []byte("no such service of the node")}
+	}
+	answer, err := b.self(r.Payload)
+	if err != nil {
+		return wire.Reply{ID: r.ID, Code: wire.CodeFailed, Text: []byte(err.Error())}
+	}
+	return wire.Reply{ID: r.ID, Payload: answer}
+}
+
+// A sink hands what the patterns have for a client to its session.
+type sink struct{ session *relay.Session }
+
+// Request delivers a request to a service; false means that it has no credit.
+func (s *sink) Request(t *link.Turn, r patterns.Request) bool {
+	budget := uint32(wire.NoDeadline)
+	if r.Budget >= 0 {
+		budget = uint32(min(r.Budget.Milliseconds(), wire.NoDeadline-1))
+	}
+	if !s.session.PushRequest(wire.Request{ID: r.ID, Cluster: r.Cluster, Budget: budget, Headers: r.Headers, Payload: r.Payload}) {
+		return false
+	}
+	t.Touch(s.session)
+	return true
+}
+
+// Reply delivers the outcome of one of the client's own requests.
+func (s *sink) Reply(t *link.Turn, r patterns.Reply) {
+	s.session.PushReply(wire.Reply{ID: r.ID, Code: wire.Code(r.Code), Text: r.Text, Headers: r.Headers, Payload: r.Payload})
+	t.Touch(s.session)
+}
+
+// Cancel tells a service that a request it was given is no longer wanted.
+func (s *sink) Cancel(t *link.Turn, id uint64) {
+	s.session.PushCancel(id)
+	t.Touch(s.session)
+}

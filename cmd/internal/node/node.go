@@ -1,0 +1,241 @@
+// Package node composes the layers of Iris into a node: link, discovery,
+// overlay, patterns and relay, in the order in which they start and the
+// reverse order in which they end.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/project-iris/iris/relay"
+	"github.com/project-iris/iris/spec/wire"
+	"github.com/project-iris/iris/stack/discovery"
+	"github.com/project-iris/iris/stack/link"
+	"github.com/project-iris/iris/stack/overlay"
+	"github.com/project-iris/iris/stack/patterns"
+)
+
+// Version is the version of the node that status and welcome tell.
+const Version = "0.1.0-dev"
+
+// drainLimit bounds how long a node that was told to stop lets requests run.
+const drainLimit = 10 * time.Second
+
+// Config is what a node needs to know.
+type Config struct {
+	Dev     bool              // alone: no links, no key, a random network name
+	Network string            // name of the network
+	Keys    []*rsa.PrivateKey // the first signs, all are accepted
+	Port    int               // of the relay endpoint
+	Bind    netip.Prefix      // address for other nodes, and the subnet to probe. If zero, all that the host has
+	Log     *slog.Logger
+}
+
+// A Node is one node of a network.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	network  remote // zero in developer mode
+	overlay  *overlay.Overlay
+	patterns *patterns.Node
+	relay    *relay.Server
+	id       link.ID
+	began    time.Time
+	ready    chan struct{} // closed when the relay endpoint is open
+}
+
+// remote is the part of a node that talks to other nodes.
+type remote struct {
+	transport *link.Transport
+	prober    *discovery.Prober
+}
+
+// New checks cfg, binds the UDP socket and composes the layers. It starts
+// nothing; a node that is not Run must be closed by ending the process.
+func New(cfg Config) (*Node, error) {
+	n := &Node{cfg: cfg, log: cfg.Log, ready: make(chan struct{})}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Dev {
+		if _, err := rand.Read(n.id[:]); err != nil {
+			return nil, err
+		}
+		n.cfg.Network = "dev-" + hex.EncodeToString(n.id[:4])
+	} else if err := n.connectable(); err != nil {
+		return nil, err
+	}
+	return n, n.compose()
+}
+
+// connectable prepares the layers that talk to other nodes.
+func (n *Node) connectable() error {
+	network, err := link.NewNetwork(n.cfg.Network, n.cfg.Keys...)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	where, err := chooseSubnets(n.cfg.Bind)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	socket, err := discovery.Listen(where.listen)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.network.transport, err = link.New(link.Config{Network: network, Socket: socket, Log: n.log})
+	if err != nil {
+		return errors.Join(fmt.Errorf("node: %w", err), socket.Close())
+	}
+	n.id = n.network.transport.ID()
+	n.network.prober, err = discovery.New(discovery.Config{
+		Conn:    n.network.transport,
+		Secrets: network.Secrets("probe"),
+		Self:    n.id,
+		Subnets: where.subnets,
+		Exclude: n.network.transport.Addr(),
+		Known:   n.knownAddresses,
+		Log:     n.log,
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("node: %w", err), n.network.transport.Close())
+	}
+	return nil
+}
+
+// compose puts overlay, patterns and relay on top.
+func (n *Node) compose() error {
+	var err error
+	if n.overlay, err = overlay.New(overlay.Config{Transport: n.network.transport, Self: n.id, Log: n.log}); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if n.patterns, err = patterns.New(patterns.Config{Self: n.id, Overlay: n.overlay, Log: n.log}); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.relay, err = relay.New(relay.Config{
+		Network: &bridge{patterns: n.patterns, self: n.serveSelf},
+		Limits:  wire.DefaultLimits(),
+		Info:    map[string]string{"node": n.id.String(), "network": n.cfg.Network, "version": Version},
+		Log:     n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) knownAddresses() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, p := range n.overlay.Peers() {
+		addrs = append(addrs, p.Addr)
+	}
+	return addrs
+}
+
+// Run runs the node until ctx is done, then drains it: no new work, what runs
+// is finished within a limit, clients and peers are told. It returns nil after
+// a drain in which nothing was lost.
+func (n *Node) Run(ctx context.Context) error {
+	n.began = time.Now()
+	// The layers outlive ctx: they are needed for draining.
+	layers, stop := context.WithCancel(context.WithoutCancel(ctx))
+	failed, fail := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer func() {
+		stop()
+		wg.Wait()
+	}()
+	start := func(name string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(layers); err != nil && layers.Err() == nil {
+				fail(fmt.Errorf("node: %s: %w", name, err))
+			}
+		})
+	}
+	start("patterns", n.patterns.Run)
+	start("overlay", func(ctx context.Context) error { return n.overlay.Run(ctx, n.patterns) })
+	if n.network.prober != nil {
+		start("discovery", func(ctx context.Context) error {
+			return n.network.prober.Run(ctx, func(id [32]byte, addr netip.AddrPort) { n.overlay.Candidate(id, addr) })
+		})
+	}
+	n.log.Info("node started", "node", n.id, "network", n.cfg.Network, "addr", n.address())
+	n.awaitConverged(failed)
+	if failed.Err() == nil {
+		if err := n.openRelay(layers, start); err != nil {
+			fail(err)
+		}
+	}
+	<-failed.Done()
+	if ctx.Err() == nil {
+		return context.Cause(failed)
+	}
+	return n.drain()
+}
+
+// awaitConverged waits until discovery has swept the subnets and the overlay
+// knows what its peers know, or ctx is done.
+func (n *Node) awaitConverged(ctx context.Context) {
+	if n.network.prober != nil {
+		select {
+		case <-n.network.prober.Converged():
+		case <-ctx.Done():
+		}
+	}
+	select {
+	case <-n.overlay.Settled():
+	case <-ctx.Done():
+	}
+}
+
+// openRelay lets clients attach.
+func (n *Node) openRelay(ctx context.Context, start func(string, func(context.Context) error)) error {
+	listeners, warnings, err := relay.Listen(n.cfg.Port)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	for _, w := range warnings {
+		n.log.Warn("relay endpoint is not complete", "err", w)
+	}
+	for _, l := range listeners {
+		start("relay", func(ctx context.Context) error { return n.relay.Serve(ctx, l) })
+	}
+	close(n.ready)
+	n.log.Info("ready: clients may attach", "port", n.cfg.Port, "peers", len(n.overlay.Peers()), "after", time.Since(n.began).Round(time.Millisecond))
+	return nil
+}
+
+// drain ends the node's work in good order.
+func (n *Node) drain() error {
+	n.log.Info("draining: no new work; a second signal ends the node at once")
+	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
+	defer cancel()
+	err := errors.Join(
+		n.relay.Drain(ctx),
+		n.patterns.Drain(ctx),
+		n.relay.Close(),
+		n.overlay.Leave(ctx),
+	)
+	if err != nil {
+		return fmt.Errorf("node: drain: %w", err)
+	}
+	n.log.Info("stopped")
+	return nil
+}
+
+// Ready is closed once clients may attach.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+func (n *Node) address() string {
+	if n.network.transport == nil {
+		return ""
+	}
+	return n.network.transport.Addr().String()
+}

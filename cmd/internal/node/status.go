@@ -1,0 +1,79 @@
+package node
+
+// SelfCluster is the name under which a node itself serves the clients attached
+// to it. The request `status` is answered with a Status in JSON (relay.md).
+const SelfCluster = "$node"
+
+// Status is what a node tells about itself. Its JSON form is what
+// `iris status -json` prints.
+type Status struct {
+	Network       string            `json:"network"`
+	Node          string            `json:"node"`    // id, hex
+	Address       string            `json:"address"` // UDP address; empty in developer mode
+	Version       string            `json:"version"`
+	Converged     bool              `json:"converged"`
+	UptimeSeconds float64           `json:"uptime_seconds"`
+	Peers         []Peer            `json:"peers"`
+	Clusters      []Cluster         `json:"clusters"`
+	Clients       []Client          `json:"clients"`
+	Refused       map[string]uint64 `json:"refused"` // probes and handshakes turned away, by reason
+	Probes        Probes            `json:"probes"`
+}
+
+// A Peer is a node that this node has a link to.
+type Peer struct {
+	Node        string  `json:"node"`
+	Address     string  `json:"address"`
+	RoundTripMS float64 `json:"round_trip_ms"`
+}
+
+// A Cluster is a group of services that this node serves or has sent to.
+type Cluster struct {
+	Name    string   `json:"name"`
+	Members []Member `json:"members"`
+}
+
+// A Member is a node that hosts members of a cluster.
+type Member struct {
+	Node  string `json:"node"`
+	Count int    `json:"count"`
+}
+
+// A Client is an application attached to this node.
+type Client struct {
+	Conn       uint64 `json:"conn"`
+	Cluster    string `json:"cluster"`    // empty for a plain client
+	Unanswered int    `json:"unanswered"` // its own requests
+	Running    int    `json:"running"`    // requests it was given
+	Dropped    uint64 `json:"dropped"`    // replies that found no room because it does not read
+}
+
+// Probes counts the datagrams of discovery.
+type Probes struct {
+	Sent     uint64 `json:"sent"`
+	Answered uint64 `json:"answered"` // probes of others that got a reply
+	Hits     uint64 `json:"hits"`     // replies to own probes
+}
+
+// Members is how many members the named cluster has, as far as the node knows.
+func (s Status) Members(cluster string) int {
+	for _, c := range s.Clusters {
+		if c.Name == cluster {
+			n := 0
+			for _, m := range c.Members {
+				n += m.Count
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// RefusedTotal is how many probes and handshakes were turned away.
+func (s Status) RefusedTotal() uint64 {
+	var n uint64
+	for _, count := range s.Refused {
+		n += count
+	}
+	return n
+}

@@ -1,0 +1,29 @@
+package node
+
+import (
+	"maps"
+)
+
+// addTraffic adds what relay, patterns, link and discovery have counted.
+func (n *Node) addTraffic(s *Status) {
+	for _, c := range n.patterns.Clusters() {
+		cluster := Cluster{Name: c.Name, Members: []Member{}}
+		for _, m := range c.Members {
+			cluster.Members = append(cluster.Members, Member{m.Node.String(), m.Count})
+		}
+		s.Clusters = append(s.Clusters, cluster)
+	}
+	for _, c := range n.relay.Clients() {
+		s.Clients = append(s.Clients, Client(c))
+	}
+	if n.network.transport != nil {
+		maps.Copy(s.Refused, n.network.transport.Refused())
+	}
+	if n.network.prober != nil {
+		counts := n.network.prober.Counts()
+		s.Probes = Probes{counts.Sent, counts.Answered, counts.Hits}
+		for reason, refused := range counts.Refused {
+			s.Refused["probe-"+reason] += refused
+		}
+	}
+}
