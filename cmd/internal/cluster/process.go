@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/project-iris/iris/cmd/internal/node"
@@ -32,7 +31,6 @@ type Node struct {
 	socket string // path of its Unix socket
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
-	once   sync.Once
 }
 
 // Add starts one more node, at host number host of the subnet, and does not
