@@ -19,7 +19,7 @@ type netAddr = netip.AddrPort
 
 func TestMessagesUpToTheLimitOfThePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const limit = 3 << 20 // larger than an output's bound and any window
+		const limit = link.LaneLimit + 1<<20 // larger than any window, too
 		p := newPair(t, linktest.Options{MaxMessage: limit})
 		c := p.conn(t, 0)
 		var turn link.Turn
@@ -52,8 +52,8 @@ func TestFullLaneRefusesAndOthersGoOn(t *testing.T) {
 			turn.End()
 		}
 		require.ErrorIs(t, c.Send(&turn, 0, nil, msg), link.ErrFull)
-		require.GreaterOrEqual(t, accepted*len(msg), link.OutputLimit-len(msg))
-		require.LessOrEqual(t, accepted*len(msg), link.OutputLimit+4<<20, "windows and bound hold")
+		require.GreaterOrEqual(t, accepted*len(msg), link.LaneLimit-len(msg))
+		require.LessOrEqual(t, accepted*len(msg), link.LaneLimit+4<<20, "windows and bound hold")
 		turn.End()
 		send(t, c, 1, "other lane")
 		close(release)

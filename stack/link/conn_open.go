@@ -98,19 +98,19 @@ func (c *Conn) hearHello(stream *quic.Stream, in *splitter) error {
 // openOutputs makes what Send and SendControl write to. A lane costs nothing
 // before its first message.
 func (c *Conn) openOutputs(control *quic.Stream) error {
-	c.control = c.newOutput(control)
+	c.control = c.newOutput(control, controlLimit)
 	for i := range c.lanes {
 		stream, err := c.quic.OpenUniStream()
 		if err != nil {
 			return c.cause(fmt.Errorf("open lane %d: %w", i, err))
 		}
-		c.lanes[i] = c.newOutput(stream)
+		c.lanes[i] = c.newOutput(stream, laneLimit)
 	}
 	return nil
 }
 
-func (c *Conn) newOutput(w writer) *output {
-	return &output{w: w, buffers: c.t.buffers, wg: &c.wg}
+func (c *Conn) newOutput(w writer, limit int) *output {
+	return &output{w: w, limit: limit, buffers: c.t.buffers, wg: &c.wg}
 }
 
 // cause prefers the reason for which the connection ended to the error of the

@@ -22,7 +22,7 @@ func (t *Transport) Accept(n *Network) { t.network = n }
 
 // The protocol's limits.
 const (
-	OutputLimit    = outputLimit
+	LaneLimit      = laneLimit
 	FreeHandshakes = freeHandshakes
 	IdleTimeout    = idleTimeout
 	ALPN           = alpn

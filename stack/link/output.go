@@ -8,9 +8,11 @@ import (
 )
 
 const (
-	// outputLimit bounds what waits in an output, in bytes. One message may be
-	// larger, when nothing else waits.
-	outputLimit = 16 << 20
+	// laneLimit and controlLimit bound what waits in the output of a lane and of the
+	// control stream, in bytes. One message may be larger, when nothing else waits.
+	// A lane holds some dozens of the largest requests.
+	laneLimit    = 16 << 20
+	controlLimit = 1 << 20
 	// outputBuffer is the size that buffers start with.
 	outputBuffer = 16 << 10
 	// inlineLimit is the largest batch that the flusher itself queues, in bytes:
@@ -39,6 +41,7 @@ func newBuffers() *sync.Pool {
 // for concurrent use.
 type output struct {
 	w       writer
+	limit   int // bytes that may wait
 	buffers *sync.Pool
 	wg      *sync.WaitGroup // of who waits for the goroutine that writes
 
@@ -62,7 +65,7 @@ func (o *output) append(head, body []byte) error {
 	if o.pending != nil {
 		queued += len(o.pending.b)
 	}
-	if queued > 0 && queued+size > outputLimit {
+	if queued > 0 && queued+size > o.limit {
 		return ErrFull
 	}
 	if o.pending == nil {

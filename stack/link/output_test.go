@@ -74,9 +74,12 @@ func (s *fakeStream) grant(n int, gone error) {
 	s.cond.Broadcast()
 }
 
+// testLimit is the bound of the outputs of these tests.
+const testLimit = 1 << 20
+
 func newTestOutput(w writer) (*output, *sync.WaitGroup) {
 	var wg sync.WaitGroup
-	return &output{w: w, buffers: newBuffers(), wg: &wg}, &wg
+	return &output{w: w, limit: testLimit, buffers: newBuffers(), wg: &wg}, &wg
 }
 
 func (s *fakeStream) messages(t *testing.T) []string {
@@ -135,13 +138,13 @@ func TestOutputThatWouldBlockIsDrainedByOneGoroutine(t *testing.T) {
 func TestOutputIsBounded(t *testing.T) {
 	s := newFakeStream(0)
 	o, wg := newTestOutput(s)
-	require.NoError(t, o.append(nil, make([]byte, 3*outputLimit)), "an empty output takes any message")
+	require.NoError(t, o.append(nil, make([]byte, 3*testLimit)), "an empty output takes any message")
 	require.ErrorIs(t, o.append(nil, nil), ErrFull)
 	o.Flush() // in flight counts
 	require.ErrorIs(t, o.append(nil, nil), ErrFull)
-	s.grant(4*outputLimit, nil)
+	s.grant(4*testLimit, nil)
 	wg.Wait()
-	require.NoError(t, o.append(nil, make([]byte, outputLimit-headerBytes-headerBytes)))
+	require.NoError(t, o.append(nil, make([]byte, testLimit-headerBytes-headerBytes)))
 	require.NoError(t, o.append(nil, nil), "to the last byte")
 	require.ErrorIs(t, o.append(nil, nil), ErrFull)
 }
