@@ -76,7 +76,7 @@ func prepare(cfg Config) (*Cluster, error) {
 		cfg.Binary = self
 	}
 	if !cfg.Subnet.IsValid() {
-		cfg.Subnet = randomSubnet(cfg.Bits)
+		cfg.Subnet = RandomSubnet(cfg.Bits)
 	}
 	if !cfg.Subnet.Addr().IsLoopback() || cfg.Subnet.Bits() < 8 {
 		return nil, fmt.Errorf("cluster: %s is not within 127.0.0.0/8", cfg.Subnet)
@@ -95,8 +95,8 @@ func prepare(cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// randomSubnet picks a loopback subnet that nobody else is likely to use.
-func randomSubnet(bits int) netip.Prefix {
+// RandomSubnet picks a loopback subnet that nobody else is likely to use.
+func RandomSubnet(bits int) netip.Prefix {
 	n, err := rand.Int(rand.Reader, big.NewInt(60<<16))
 	if err != nil {
 		panic(err) // never: crypto/rand does not fail

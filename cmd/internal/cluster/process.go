@@ -28,6 +28,8 @@ type Node struct {
 	Port int
 	Log  string // file that its stderr goes to
 
+	Started time.Time // when the process was started
+
 	socket string // path of its Unix socket
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
@@ -41,7 +43,7 @@ func (c *Cluster) Add(host int) (*Node, error) {
 		addr = addr.Next()
 	}
 	bind := netip.PrefixFrom(addr, c.cfg.Subnet.Bits())
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +63,7 @@ func (c *Cluster) Add(host int) (*Node, error) {
 	if err := n.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cluster: start %s: %w", c.cfg.Binary, err)
 	}
+	n.Started = time.Now()
 	c.Nodes = append(c.Nodes, n)
 	go n.wait()
 	return n, nil
@@ -72,9 +75,9 @@ func (n *Node) wait() {
 	close(n.exited)
 }
 
-// freePort finds a TCP port that nobody listens on, below the range from which
+// FreePort finds a TCP port that nobody listens on, below the range from which
 // the system gives ports to outgoing connections.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	const first, count, tries = 20_000, 12_000, 100
 	var err error
 	for range tries {
