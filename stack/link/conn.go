@@ -18,6 +18,7 @@ type Conn struct {
 	addr      netip.AddrPort
 	control   *output        // set before Up
 	lanes     [lanes]*output // set before Up
+	barrier   barrier
 	peerLimit int            // bytes of a message that the peer accepts; set before Up
 	wg        sync.WaitGroup // readers and writers, which serve waits for
 	up        chan struct{}  // closed when Up has returned
@@ -35,6 +36,7 @@ func newConn(t *Transport, q *quic.Conn, dialled bool) *Conn {
 		addr:    addrPort(q.RemoteAddr()),
 		up:      make(chan struct{}),
 		done:    make(chan struct{}),
+		barrier: barrier{round: make(chan struct{}, 1)},
 	}
 }
 
@@ -65,7 +67,7 @@ func (c *Conn) SendControl(msg []byte) error {
 
 // Send appends head+body as one message to the lane of flow (flow modulo the
 // number of lanes; FIFO per flow), and touches the lane in t; the bytes go out
-// when the turn ends. A lane holds 1 MiB of unsent messages, or one that is
+// when the turn ends. A lane holds 16 MiB of unsent messages, or one that is
 // larger. Errors: ErrFull, ErrClosed, ErrTooLarge: provably nothing was sent. nil
 // means that the message arrives unless the link goes down.
 func (c *Conn) Send(t *Turn, flow uint64, head, body []byte) error {

@@ -40,7 +40,8 @@ func (c *Conn) acceptLanes() {
 			return // the connection is over
 		}
 		c.wg.Go(func() {
-			in := &splitter{max: c.t.maxMessage}
+			lane := int(stream.StreamID() / 4) // the peer's unidirectional streams are its lanes, in order
+			in := &splitter{max: c.t.maxMessage, mark: func(length uint32) error { return c.passed(lane, length) }}
 			c.read(stream, in, func(t *Turn, msg []byte) { c.t.handler.Message(t, c, msg) })
 		})
 	}

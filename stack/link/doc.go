@@ -41,6 +41,20 @@
 //	| length | length bytes    |
 //	+--------+-----------------+
 //
+// Two lengths stand alone on lanes, and are a barrier (see [Conn.Sync]):
+//
+//	0          4              0          4
+//	+----------+              +----------+
+//	| ffffffff | mark         | fffffffe | echo
+//	+----------+              +----------+
+//
+// A round is one mark on each lane. When the last mark of a round is there, and
+// all that came before the marks has been handled, the receiver puts an echo on
+// each of its own lanes. The next round begins when the last echo is there. Marks
+// and echoes do not count to what a lane may hold. A second mark on a lane within a
+// round, an echo of nothing, or more rounds at once than a lane has room for echoes
+// end the link.
+//
 // # Opening
 //
 // The first message each way on the control stream is the hello:

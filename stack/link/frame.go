@@ -25,7 +25,8 @@ func appendFrame(b, head, body []byte) []byte {
 // of a large message arrive, never because of a length that was merely declared.
 // It belongs to one goroutine. The zero value is not ready: max must be set.
 type splitter struct {
-	max        int // bytes of a message
+	max        int                       // bytes of a message
+	mark       func(length uint32) error // is told of marks and echoes; nil where none belong
 	buf        []byte
 	start, end int // of what was read and not yet given out
 	small      int // reads in a row for which a small buffer would have done
@@ -66,7 +67,11 @@ func (s *splitter) filled(n int) {
 
 // next gives the next whole message, or nil if its end was not read yet. The
 // message is valid until room is called; it is never nil, but may be empty.
+// Marks before it are handled.
 func (s *splitter) next() ([]byte, error) {
+	if err := s.passMarks(); err != nil {
+		return nil, err
+	}
 	unread := s.buf[s.start:s.end]
 	if len(unread) < headerBytes {
 		return nil, nil
@@ -81,4 +86,19 @@ func (s *splitter) next() ([]byte, error) {
 	}
 	s.start += whole
 	return unread[headerBytes:whole:whole], nil
+}
+
+// passMarks handles the marks and echoes that are next.
+func (s *splitter) passMarks() error {
+	for s.mark != nil && s.end-s.start >= headerBytes {
+		length := binary.BigEndian.Uint32(s.buf[s.start:])
+		if length < echoLength {
+			return nil
+		}
+		s.start += headerBytes
+		if err := s.mark(length); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync"
 
@@ -48,6 +49,7 @@ type output struct {
 	mu       sync.Mutex // guards the fields below
 	pending  *buffer    // appended, not yet being written; nil if nothing is
 	inFlight int        // bytes of the batch being written
+	echoes   [2]int     // that are pending, and in that batch
 	writing  bool       // somebody writes until nothing is pending
 	closed   bool
 }
@@ -72,6 +74,27 @@ func (o *output) append(head, body []byte) error {
 		o.pending = o.buffers.Get().(*buffer)
 	}
 	o.pending.b = appendFrame(o.pending.b, head, body)
+	return nil
+}
+
+// mark queues a mark or an echo, which the limit does not concern: ErrFull if
+// maxEchoes wait, ErrClosed if the link is closed. It writes nothing.
+func (o *output) mark(length uint32) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return ErrClosed
+	}
+	if length == echoLength {
+		if o.echoes[0]+o.echoes[1] == maxEchoes {
+			return ErrFull
+		}
+		o.echoes[0]++
+	}
+	if o.pending == nil {
+		o.pending = o.buffers.Get().(*buffer)
+	}
+	o.pending.b = binary.BigEndian.AppendUint32(o.pending.b, length)
 	return nil
 }
 
@@ -128,12 +151,14 @@ func (o *output) take() *buffer {
 	batch := o.pending
 	o.pending = nil
 	o.inFlight = len(batch.b)
+	o.echoes = [2]int{0, o.echoes[0]}
 	return batch
 }
 
 // give ends a batch; err means that the stream is gone. mu is held.
 func (o *output) give(batch *buffer, err error) {
 	o.inFlight = 0
+	o.echoes[1] = 0
 	batch.b = batch.b[:0]
 	o.buffers.Put(batch)
 	if err != nil {
