@@ -162,6 +162,9 @@ func (c *fakeConn) Peer() link.ID        { return c.at.id }
 func (c *fakeConn) Addr() netip.AddrPort { return c.at.addr }
 func (c *fakeConn) RTT() time.Duration   { return time.Millisecond }
 
+// Sync has nothing to wait for: the test's bubble waits.
+func (c *fakeConn) Sync(ctx context.Context) error { return ctx.Err() }
+
 func (c *fakeConn) SendControl(msg []byte) error { return c.send(fakeMessage{true, msg}) }
 
 func (c *fakeConn) Send(_ *link.Turn, _ uint64, head, body []byte) error {

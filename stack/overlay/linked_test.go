@@ -1,6 +1,9 @@
 package overlay
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,6 +115,94 @@ func TestOverLinksLeavingNodeGoesWithoutAlarm(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		require.Len(t, nodes[1].gone(), 1)
 		require.Len(t, nodes[1].Peers(), 1)
+	})
+}
+
+// An answerer answers every message, and counts what it hears.
+type answerer struct {
+	*running
+	answered atomic.Int64
+}
+
+func (a *answerer) Message(t *link.Turn, from link.ID, msg []byte) {
+	if string(msg[:3]) == "ask" {
+		_ = a.Send(t, from, uint64(len(msg)), []byte("answer"), msg)
+		return
+	}
+	a.answered.Add(1)
+}
+
+func TestOverLinksLeavingNodeAnswersWhatWasSentBeforeItWasKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const count = 4
+		network := linktest.New(t, count, linktest.Options{Latency: time.Millisecond})
+		var nodes [count]*answerer
+		for i, transport := range network.Transports {
+			o, err := New(Config{Transport: transport, Self: transport.ID()})
+			require.NoError(t, err)
+			a := &answerer{running: prepare(o)}
+			a.start(t, a)
+			nodes[i] = a
+			for j := range i {
+				a.Candidate(network.Transports[j].ID(), network.Addr(j))
+			}
+		}
+		time.Sleep(time.Second)
+		leaver := nodes[0]
+		for _, n := range nodes[1:] {
+			n.Watch(demo)
+		}
+		<-leaver.Announce(demo, 1)
+
+		var wg sync.WaitGroup
+		var asked [count]int64
+		for i, n := range nodes[1:] {
+			wg.Go(func() {
+				for ; ; time.Sleep(50 * time.Microsecond) {
+					var turn link.Turn
+					for flow := range 8 {
+						if hosts, _ := n.count(demo); hosts == 0 {
+							turn.End()
+							return
+						}
+						if n.Send(&turn, leaver.core.self, uint64(flow), []byte("ask"), make([]byte, 100*flow)) == nil {
+							asked[i+1]++
+						}
+					}
+					turn.End()
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		require.NoError(t, leaver.Leave(t.Context()))
+		require.NoError(t, leaver.stop())
+		wg.Wait()
+		time.Sleep(time.Second)
+		for i, n := range nodes[1:] {
+			require.Greater(t, asked[i+1], int64(10_000))
+			require.Equal(t, asked[i+1], n.answered.Load(), "node %d", i+1)
+		}
+	})
+}
+
+func TestOverLinksLeaveDoesNotWaitForALinkThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network, nodes := runLinked(t, 3)
+		time.Sleep(time.Second)
+		release := make(chan struct{})
+		nodes[1].onMessage = func() { <-release }
+		var turn link.Turn
+		require.NoError(t, nodes[0].Send(&turn, network.Transports[1].ID(), 0, []byte("block"), nil))
+		turn.End()
+		time.Sleep(10 * time.Millisecond)
+		began := time.Now()
+		require.NoError(t, nodes[0].Leave(t.Context()))
+		require.InDelta(t, time.Second, time.Since(began), float64(100*time.Millisecond))
+
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, nodes[0].Leave(ctx), context.DeadlineExceeded)
+		close(release)
 	})
 }
 

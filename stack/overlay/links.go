@@ -19,6 +19,7 @@ type conn interface {
 	RTT() time.Duration
 	SendControl(msg []byte) error
 	Send(t *link.Turn, flow uint64, head, body []byte) error
+	Sync(ctx context.Context) error
 	Close(reason link.Reason)
 }
 

@@ -140,19 +140,6 @@ func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte)
 	return l.conn.Send(t, flow, head, body)
 }
 
-// Leave tells the peers that this node hosts nothing any more and is going, and
-// waits until they confirmed or ctx is done, which is an error. Run must be running
-// or have ended; links stay up until it ends. What is announced afterwards is
-// told to nobody.
-func (o *Overlay) Leave(ctx context.Context) error {
-	select {
-	case <-o.mail.leave():
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("overlay: leave: not all peers have confirmed: %w", ctx.Err())
-	}
-}
-
 // Peer is a node with a link to this one.
 type Peer struct {
 	ID   link.ID

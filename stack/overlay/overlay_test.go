@@ -25,6 +25,8 @@ type running struct {
 	lost     []link.ID
 	messages []string
 	onView   func() // called in View
+	// onMessage is called in Message.
+	onMessage func()
 }
 
 // run starts node i of a network. nil is alone.
@@ -42,17 +44,26 @@ func run(t *testing.T, network *fakeNet, i byte) *running {
 
 // runOverlay runs o until the end of the test.
 func runOverlay(t *testing.T, o *Overlay) *running {
-	r := &running{Overlay: o, views: map[Key][]Member{}, viewed: map[Key]int{}}
+	r := prepare(o)
+	r.start(t, r)
+	return r
+}
+
+func prepare(o *Overlay) *running {
+	return &running{Overlay: o, views: map[Key][]Member{}, viewed: map[Key]int{}}
+}
+
+// start runs the overlay with a handler, until the end of the test.
+func (r *running) start(t *testing.T, h Handler) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- r.Run(ctx, r) }()
+	go func() { ended <- r.Run(ctx, h) }()
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended
 	})
 	t.Cleanup(func() { _ = r.stop() })
 	synctest.Wait()
-	return r
 }
 
 // runMesh runs count nodes that are linked.
@@ -73,6 +84,9 @@ func runMesh(t *testing.T, count int) []*running {
 }
 
 func (r *running) Message(_ *link.Turn, from link.ID, msg []byte) {
+	if r.onMessage != nil {
+		r.onMessage()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.messages = append(r.messages, fmt.Sprintf("%d %s", from[7], msg))
