@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -39,17 +40,44 @@ func commands() []command {
 }
 
 // Main runs the command line given without the program name and returns the
-// exit code. SIGINT and SIGTERM end what runs; a second one kills at once.
+// exit code. SIGINT and SIGTERM end what runs; a second one ends the process at once.
 func Main(args []string, std Streams) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
-	context.AfterFunc(ctx, stop) // from then on the signals kill, as by default
-
 	err := dispatch(ctx, std, args)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(std.Err, "iris:", message(err))
 	}
 	return exitCode(err)
+}
+
+// untilSignal returns a context that the first signal cancels; the second ends
+// the process. stop ends that.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	stopped := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 2 {
+			select {
+			case <-signals:
+			case <-stopped:
+				return
+			}
+			if ctx.Err() != nil {
+				os.Exit(exitFailed)
+			}
+			cancel()
+		}
+	})
+	return ctx, func() {
+		signal.Stop(signals)
+		close(stopped)
+		wg.Wait()
+		cancel()
+	}
 }
 
 func dispatch(ctx context.Context, std Streams, args []string) error {
