@@ -162,8 +162,6 @@ func TestStatusTellsPeersAndClusters(t *testing.T) {
 	c := startCluster(t, 2)
 	serve(t, c.Nodes[0], "work", echo)
 	port := strconv.Itoa(c.Nodes[1].Port)
-	require.Zero(t, run(t, "", "request", "-port", port, "work", "x").code)
-
 	o := run(t, "", "status", "-port", port, "-json")
 	require.Zero(t, o.code, o.errors)
 	var s node.Status

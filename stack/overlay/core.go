@@ -24,12 +24,12 @@ type core struct {
 	dialling   int       // dials under way
 	ticked     time.Time // last tick; the first step counts
 
-	own     map[Key]ownRecord // what this node hosts
-	version uint64            // of the last change to own
-	waiting []waiter          // announcements that are not confirmed yet, oldest first
+	own     map[Group]ownRecord // what this node hosts
+	version uint64              // of the last change to own
+	waiting []waiter            // announcements that are not confirmed yet, oldest first
 	leaving bool
 
-	groups  map[Key][]Member // what the peers host, sorted by node
+	groups  map[Key]GroupInfo // what the peers host, sorted by node
 	watched map[Key]bool
 
 	settling bool // somebody waits for settled
@@ -47,9 +47,9 @@ type peer struct {
 	echo     uint64    // highest sequence of the peer's heartbeats
 
 	outbox   outbox
-	records  map[Key]record // what the peer hosts
-	received uint64         // messages to be acknowledged
-	synced   bool           // the peer's snapshot is complete
+	records  map[Group]record // what the peer hosts
+	received uint64           // messages to be acknowledged
+	synced   bool             // the peer's snapshot is complete
 	leaving  bool
 }
 
@@ -115,8 +115,8 @@ func newCore(self link.ID) *core {
 		self:       self,
 		rng:        rand.New(rand.NewPCG(binary.BigEndian.Uint64(self[:]), binary.BigEndian.Uint64(self[8:]))),
 		candidates: map[link.ID]*candidate{},
-		own:        map[Key]ownRecord{},
-		groups:     map[Key][]Member{},
+		own:        map[Group]ownRecord{},
+		groups:     map[Key]GroupInfo{},
 		watched:    map[Key]bool{},
 	}
 }

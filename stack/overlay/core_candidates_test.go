@@ -121,7 +121,7 @@ func TestUselessCandidatesAreIgnored(t *testing.T) {
 }
 
 func TestGarbageEndsTheLinkAndThePeerIsLeftAlone(t *testing.T) {
-	version := func(v uint64) []byte { return records{list: []record{{demo, v, 1}}}.appendTo(nil) }
+	version := func(v uint64) []byte { return records{list: []record{{demoGroup, v, 1}}}.appendTo(nil) }
 	for name, messages := range map[string][][]byte{
 		"empty":                     {{}},
 		"unknown type":              {{9}},
@@ -163,7 +163,7 @@ func TestNewLinkOfAPeerReplacesItsOldOne(t *testing.T) {
 	c := newCore(idOf(1))
 	c.step(epoch, watch{demo})
 	c.step(epoch, linkUp{1, idOf(2), addrOf(2)})
-	c.step(epoch, control{1, records{true, []record{{demo, 5, 1}}}.appendTo(nil)})
+	c.step(epoch, control{1, records{true, []record{{demoGroup, 5, 1}}}.appendTo(nil)})
 
 	effects := c.step(epoch, linkUp{2, idOf(2), addrOf(2)})
 	require.Equal(t, []pushView{{demo, nil}}, withoutEmpty(effectsOf[pushView](effects)))
@@ -171,7 +171,7 @@ func TestNewLinkOfAPeerReplacesItsOldOne(t *testing.T) {
 
 	require.Empty(t, c.step(epoch, control{1, []byte("late")}), "what comes on the old link is nobody's")
 	require.Empty(t, c.step(epoch, linkDown{1}))
-	effects = c.step(epoch, control{2, records{true, []record{{demo, 1, 3}}}.appendTo(nil)})
+	effects = c.step(epoch, control{2, records{true, []record{{demoGroup, 1, 3}}}.appendTo(nil)})
 	require.Equal(t, []pushView{{demo, []Member{{idOf(2), 3}}}}, effectsOf[pushView](effects))
 }
 
@@ -191,7 +191,7 @@ func TestSlowPeerDoesNotLetAnnouncementsPileUp(t *testing.T) {
 	sent, batch := 0, uint64(0)
 	for !c.busy() {
 		batch++
-		sent += len(effectsOf[sendControl](c.step(epoch, announce{batch, map[Key]uint32{demo: uint32(batch)}})))
+		sent += len(effectsOf[sendControl](c.step(epoch, announce{batch, map[Group]uint32{demoGroup: uint32(batch)}})))
 	}
 	require.Equal(t, uint64(maxAnnouncing), batch)
 	require.Equal(t, maxUnacked-1, sent, "the snapshot is the first that waits for its ack")

@@ -25,7 +25,7 @@ func (e linkUp) apply(c *core) {
 		c.drop(old) // what it hosts is told anew on the new link
 	}
 	delete(c.candidates, e.id)
-	p := &peer{id: e.id, addr: e.addr, link: e.link, heard: c.now, records: map[Key]record{}}
+	p := &peer{id: e.id, addr: e.addr, link: e.link, heard: c.now, records: map[Group]record{}}
 	c.introduce(p)
 	i, _ := c.find(e.id)
 	c.peers = slices.Insert(c.peers, i, p)
@@ -114,8 +114,8 @@ func (c *core) drop(p *peer) {
 
 // forgetRecords takes all that a peer hosts out of the groups.
 func (c *core) forgetRecords(p *peer) {
-	for _, key := range slices.SortedFunc(maps.Keys(p.records), Key.compare) {
-		c.setMember(key, p.id, 0)
+	for _, group := range slices.SortedFunc(maps.Keys(p.records), Group.compare) {
+		c.setMember(group, p.id, 0)
 	}
 	clear(p.records)
 }

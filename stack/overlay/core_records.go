@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	maxUnacked     = 16      // messages to a peer that it has not acknowledged
-	maxAnnouncing  = 64      // batches that are not confirmed
-	maxPeerRecords = 100_000 // of one peer
+	maxUnacked     = 16       // messages to a peer that it has not acknowledged: half of what a control stream queues
+	maxTold        = 32 << 10 // bytes of a records message that is sent
+	maxAnnouncing  = 64       // batches that are not confirmed
+	maxPeerRecords = 100_000  // of one peer
 )
 
 // An ownRecord is how many members of a group this node hosts, at least one.
@@ -23,11 +24,11 @@ type ownRecord struct {
 // change of its version or an older one.
 type waiter struct{ version, batch uint64 }
 
-// An outbox is what a peer has yet to be told, and to confirm. It holds a key at
-// most once, so that it is bounded by the number of keys.
+// An outbox is what a peer has yet to be told, and to confirm. It holds a group
+// at most once, so that it is bounded by their number.
 type outbox struct {
-	owed     []owedKey // oldest first
-	owing    map[Key]bool
+	owed     []owedGroup // oldest first
+	owing    map[Group]bool
 	unacked  []uint64 // for each message sent: the oldest version it tells
 	acked    uint64   // messages
 	joined   uint64   // version of the snapshot
@@ -35,16 +36,16 @@ type outbox struct {
 	tellLeft bool     // a leaving message is to follow
 }
 
-// An owedKey was first changed in version since after it was last told.
-type owedKey struct {
-	key   Key
+// An owedGroup was first changed in version since after it was last told.
+type owedGroup struct {
+	group Group
 	since uint64
 }
 
-func (o *outbox) owe(key Key, since uint64) {
-	if !o.owing[key] {
-		o.owing[key] = true
-		o.owed = append(o.owed, owedKey{key, since})
+func (o *outbox) owe(group Group, since uint64) {
+	if !o.owing[group] {
+		o.owing[group] = true
+		o.owed = append(o.owed, owedGroup{group, since})
 	}
 }
 
@@ -59,35 +60,35 @@ func (o *outbox) unconfirmed() uint64 {
 	return math.MaxUint64
 }
 
-// announce: this node hosts other numbers of members than before. A key is in it
-// at most once. To be held back while the core is busy.
+// announce: this node hosts other numbers of members than before. A group is in
+// it at most once. To be held back while the core is busy.
 type announce struct {
 	batch  uint64
-	counts map[Key]uint32
+	counts map[Group]uint32
 }
 
 func (e announce) apply(c *core) {
 	c.version++
-	for _, key := range slices.SortedFunc(maps.Keys(e.counts), Key.compare) {
-		count := e.counts[key]
-		if c.leaving || c.own[key].count == count {
+	for _, group := range slices.SortedFunc(maps.Keys(e.counts), Group.compare) {
+		count := e.counts[group]
+		if c.leaving || c.own[group].count == count {
 			continue
 		}
-		c.setOwn(key, count)
+		c.setOwn(group, count)
 	}
 	c.waiting = append(c.waiting, waiter{c.version, e.batch})
 	c.flushAll()
 	c.confirm()
 }
 
-func (c *core) setOwn(key Key, count uint32) {
+func (c *core) setOwn(group Group, count uint32) {
 	if count == 0 {
-		delete(c.own, key)
+		delete(c.own, group)
 	} else {
-		c.own[key] = ownRecord{c.version, count}
+		c.own[group] = ownRecord{c.version, count}
 	}
 	for _, p := range c.peers {
-		p.outbox.owe(key, c.version)
+		p.outbox.owe(group, c.version)
 	}
 }
 
@@ -98,8 +99,8 @@ type leave struct{ batch uint64 }
 func (e leave) apply(c *core) {
 	c.version++
 	if !c.leaving {
-		for _, key := range slices.SortedFunc(maps.Keys(c.own), Key.compare) {
-			c.setOwn(key, 0)
+		for _, group := range slices.SortedFunc(maps.Keys(c.own), Group.compare) {
+			c.setOwn(group, 0)
 		}
 		for _, p := range c.peers {
 			p.outbox.tellLeft = true
@@ -117,9 +118,9 @@ func (c *core) busy() bool { return len(c.waiting) >= maxAnnouncing }
 
 // oweSnapshot begins a link: the peer is to be told everything.
 func (c *core) oweSnapshot(p *peer) {
-	p.outbox = outbox{owing: map[Key]bool{}, joined: c.version, tellLeft: c.leaving}
-	for _, key := range slices.SortedFunc(maps.Keys(c.own), Key.compare) {
-		p.outbox.owe(key, c.version)
+	p.outbox = outbox{owing: map[Group]bool{}, joined: c.version, tellLeft: c.leaving}
+	for _, group := range slices.SortedFunc(maps.Keys(c.own), Group.compare) {
+		p.outbox.owe(group, c.version)
 	}
 }
 
@@ -149,17 +150,20 @@ func (c *core) tell(p *peer) {
 	if len(o.owed) > 0 {
 		oldest = o.owed[0].since
 	}
-	n := min(len(o.owed), maxRecords)
-	m := records{list: make([]record, 0, n)}
-	for _, owed := range o.owed[:n] {
-		delete(o.owing, owed.key)
-		r := record{key: owed.key, version: c.version} // nothing hosted any more
-		if own, ok := c.own[owed.key]; ok {
+	var m records
+	for bytes := 0; len(o.owed) > 0 && len(m.list) < maxRecords; {
+		owed := o.owed[0]
+		if bytes += recordSize + len(owed.group.Name); bytes > maxTold {
+			break
+		}
+		o.owed = o.owed[1:]
+		delete(o.owing, owed.group)
+		r := record{group: owed.group, version: c.version} // nothing hosted any more
+		if own, ok := c.own[owed.group]; ok {
 			r.version, r.count = own.version, own.count
 		}
 		m.list = append(m.list, r)
 	}
-	o.owed = o.owed[n:]
 	if !o.synced && (len(o.owed) == 0 || o.owed[0].since > o.joined) {
 		o.synced, m.synced = true, true
 	}

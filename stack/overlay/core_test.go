@@ -10,8 +10,11 @@ import (
 )
 
 var (
-	demo  = KeyOf(KindCluster, []byte("demo"))
-	other = KeyOf(KindCluster, []byte("other"))
+	demoGroup  = Group{KindCluster, "demo"}
+	otherGroup = Group{KindCluster, "other"}
+	demo       = demoGroup.Key()
+	other      = otherGroup.Key()
+	hosted     = map[Key]Group{demo: demoGroup, other: otherGroup}
 )
 
 func TestNodesThatLearnOfOneLinkToAll(t *testing.T) {
@@ -80,9 +83,9 @@ func TestManyGroupsReachANewPeerInBoundedMessages(t *testing.T) {
 	simulate(t, 2, func(s *sim) {
 		const groups = 30_000
 		n, o := s.start(1), s.start(2, demo)
-		counts := map[Key]uint32{demo: 3}
+		counts := map[Group]uint32{demoGroup: 3}
 		for i := range groups - 1 {
-			counts[KeyOf(KindTopic, fmt.Append(nil, i))] = 1
+			counts[Group{KindTopic, fmt.Sprint(i)}] = 1
 		}
 		n.history[demo] = []uint32{3}
 		n.step(announce{1, counts})

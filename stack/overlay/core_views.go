@@ -1,14 +1,11 @@
 package overlay
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
 	"github.com/project-iris/iris/stack/link"
 )
-
-func (k Key) compare(other Key) int { return bytes.Compare(k[:], other[:]) }
 
 // watch: views of the group are wanted, the first one now.
 type watch struct{ group Key }
@@ -24,7 +21,7 @@ type unwatch struct{ group Key }
 func (e unwatch) apply(c *core) { delete(c.watched, e.group) }
 
 func (c *core) push(group Key) {
-	c.emit(pushView{group, slices.Clone(c.groups[group])})
+	c.emit(pushView{group, slices.Clone(c.groups[group].Members)})
 }
 
 // receive updates the groups with a peer's records and acknowledges them: the
@@ -34,18 +31,18 @@ func (m records) receive(c *core, p *peer) error {
 		return fmt.Errorf("%w: records out of place", errMalformed)
 	}
 	for _, r := range m.list {
-		old, known := p.records[r.key]
+		old, known := p.records[r.group]
 		switch {
 		case known && r.version <= old.version:
 			return fmt.Errorf("%w: version %d after %d", errMalformed, r.version, old.version)
 		case r.count == 0:
-			delete(p.records, r.key)
+			delete(p.records, r.group)
 		case !known && len(p.records) == maxPeerRecords:
 			return fmt.Errorf("%w: more than %d records", errMalformed, maxPeerRecords)
 		default:
-			p.records[r.key] = r
+			p.records[r.group] = r
 		}
-		c.setMember(r.key, p.id, int(r.count))
+		c.setMember(r.group, p.id, int(r.count))
 	}
 	p.synced = p.synced || m.synced
 	c.acknowledge(p)
@@ -60,25 +57,39 @@ func (c *core) acknowledge(p *peer) {
 
 // setMember sets how many members of a group a node hosts, and pushes the view
 // when that is watched and changed.
-func (c *core) setMember(group Key, node link.ID, count int) {
-	members := c.groups[group]
-	i, found := slices.BinarySearchFunc(members, node, func(m Member, id link.ID) int { return m.Node.Compare(id) })
+func (c *core) setMember(group Group, node link.ID, count int) {
+	key := group.Key()
+	members := c.groups[key].Members
+	i, found := findMember(members, node)
 	switch {
 	case found && members[i].Count == count, !found && count == 0:
 		return
 	case count == 0:
 		members = slices.Delete(members, i, i+1)
-	case found:
-		members[i].Count = count
 	default:
-		members = slices.Insert(members, i, Member{node, count})
+		members = withMember(members, node, count)
 	}
 	if len(members) == 0 {
-		delete(c.groups, group)
+		delete(c.groups, key)
 	} else {
-		c.groups[group] = members
+		c.groups[key] = GroupInfo{group, members}
 	}
-	if c.watched[group] {
-		c.push(group)
+	if c.watched[key] {
+		c.push(key)
 	}
+}
+
+// findMember is the place of a node among members that are sorted by id.
+func findMember(members []Member, node link.ID) (int, bool) {
+	return slices.BinarySearchFunc(members, node, func(m Member, id link.ID) int { return m.Node.Compare(id) })
+}
+
+// withMember sets the count of a node in members, whose array it may change.
+func withMember(members []Member, node link.ID, count int) []Member {
+	i, found := findMember(members, node)
+	if found {
+		members[i].Count = count
+		return members
+	}
+	return slices.Insert(members, i, Member{node, count})
 }

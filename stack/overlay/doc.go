@@ -32,7 +32,7 @@
 //
 //	heartbeat  | 1 | sequence u64 | echo u64 |
 //	peers      | 2 | n u16 | n × ( id 32 | a u8 | a × ( 4 | address 4 | port u16 ) or ( 6 | address 16 | port u16 ) ) |
-//	records    | 3 | synced u8 | n u16 | n × ( key 32 | version u64 | count u32 ) |
+//	records    | 3 | synced u8 | n u16 | n × ( kind u8 | l u8 | name l | version u64 | count u32 ) |
 //	ack        | 4 | sequence u64 |
 //	leaving    | 5 |
 //
@@ -45,7 +45,8 @@
 // one to all others).
 //
 // records: how many members of a group the sender itself hosts, n ≤ 512; 0 takes
-// the record away. The version of a key grows with each record of it on a link.
+// the record away. The version of a group grows with each record of it on a link.
+// The key of the group is computed from kind and name.
 // A new link begins with all of the sender's records; the message that completes
 // them has synced = 1, once and also when there are none, all others 0. Records
 // live as long as the link that they came on: a node that restarts has a new id.

@@ -1,7 +1,9 @@
 package overlay
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"slices"
 
 	"github.com/project-iris/iris/stack/link"
 )
@@ -14,6 +16,29 @@ const (
 	KindCluster Kind = 1 // services registered under a name
 	KindTopic   Kind = 2 // subscribers of a topic
 )
+
+// maxName is the longest name of a group, in bytes.
+const maxName = 255
+
+// A Group is what nodes host members of. Its name has at most 255 bytes.
+type Group struct {
+	Kind Kind
+	Name string
+}
+
+// Key is the key of the group.
+func (g Group) Key() Key { return KeyOf(g.Kind, []byte(g.Name)) }
+
+// compare orders groups by kind and name.
+func (g Group) compare(other Group) int {
+	return cmp.Or(cmp.Compare(g.Kind, other.Kind), cmp.Compare(g.Name, other.Name))
+}
+
+// A GroupInfo is a group with all its members that a node knows of.
+type GroupInfo struct {
+	Group
+	Members []Member // this node included; sorted by id; at least one
+}
 
 // Key names a group: SHA-256 of its kind and name.
 type Key [32]byte
@@ -33,4 +58,37 @@ func KeyOf(kind Kind, name []byte) Key {
 type Member struct {
 	Node  link.ID
 	Count int
+}
+
+// Groups lists the groups that this node or a peer hosts members of, sorted by
+// kind and name. It waits for the loop of Run, so a Handler may not call it; when
+// Run has ended there are none. The result is the caller's.
+func (o *Overlay) Groups() []GroupInfo {
+	answer := make(chan []GroupInfo, 1)
+	select {
+	case o.queries <- answer:
+	case <-o.stopped:
+		return nil
+	}
+	all := <-answer // the loop answers at once
+	slices.SortFunc(all, func(a, b GroupInfo) int { return a.compare(b.Group) })
+	return all
+}
+
+// groupInfos copies what the core knows, unsorted.
+func (c *core) groupInfos() []GroupInfo {
+	all := make([]GroupInfo, 0, len(c.groups))
+	for _, g := range c.groups {
+		info := GroupInfo{g.Group, slices.Clone(g.Members)}
+		if own, ok := c.own[g.Group]; ok {
+			info.Members = withMember(info.Members, c.self, int(own.count))
+		}
+		all = append(all, info)
+	}
+	for group, own := range c.own {
+		if _, remote := c.groups[group.Key()]; !remote {
+			all = append(all, GroupInfo{group, []Member{{c.self, int(own.count)}}})
+		}
+	}
+	return all
 }

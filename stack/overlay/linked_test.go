@@ -53,7 +53,7 @@ func TestOverLinksNodesConvergeAndTalk(t *testing.T) {
 		t.Log("settled after", time.Since(began)-time.Second)
 		for _, n := range nodes {
 			require.Len(t, n.Peers(), count-1)
-			<-n.Announce(demo, 2)
+			<-n.Announce(demoGroup, 2)
 		}
 		for _, n := range nodes {
 			hosts, members := n.count(demo)
@@ -77,8 +77,8 @@ func TestOverLinksUnreachableNodeIsLostAndRejoins(t *testing.T) {
 		time.Sleep(time.Second)
 		nodes[1].Watch(demo)
 		nodes[2].Watch(demo)
-		<-nodes[0].Announce(demo, 1)
-		<-nodes[2].Announce(demo, 1)
+		<-nodes[0].Announce(demoGroup, 1)
+		<-nodes[2].Announce(demoGroup, 1)
 
 		for i := range nodes[:3] {
 			network.Paths.Cut(network.Addr(i), network.Addr(3))
@@ -107,7 +107,7 @@ func TestOverLinksLeavingNodeGoesWithoutAlarm(t *testing.T) {
 		_, nodes := runLinked(t, 3)
 		time.Sleep(time.Second)
 		nodes[1].Watch(demo)
-		<-nodes[2].Announce(demo, 1)
+		<-nodes[2].Announce(demoGroup, 1)
 		require.NoError(t, nodes[2].Leave(t.Context()))
 		hosts, _ := nodes[1].count(demo)
 		require.Zero(t, hosts)
@@ -152,7 +152,7 @@ func TestOverLinksLeavingNodeAnswersWhatWasSentBeforeItWasKnown(t *testing.T) {
 		for _, n := range nodes[1:] {
 			n.Watch(demo)
 		}
-		<-leaver.Announce(demo, 1)
+		<-leaver.Announce(demoGroup, 1)
 
 		var wg sync.WaitGroup
 		var asked [count]int64

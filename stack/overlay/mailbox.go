@@ -18,7 +18,7 @@ type mailbox struct {
 
 // Mail is what was wanted at some moment.
 type mail struct {
-	announced map[Key]announcement
+	announced map[Group]announcement
 	wished    map[Key]bool  // true to watch, false to unwatch
 	settled   chan struct{} // nil unless somebody asked
 	left      chan struct{} // nil unless somebody asked
@@ -31,10 +31,10 @@ type announcement struct {
 
 func (b *mailbox) init() {
 	b.wake = make(chan struct{}, 1)
-	b.mail = mail{announced: map[Key]announcement{}, wished: map[Key]bool{}}
+	b.mail = mail{announced: map[Group]announcement{}, wished: map[Key]bool{}}
 }
 
-func (b *mailbox) announce(g Key, count int) <-chan struct{} {
+func (b *mailbox) announce(g Group, count int) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a, ok := b.mail.announced[g]
@@ -93,7 +93,7 @@ func (b *mailbox) take(busy bool) mail {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	taken := b.mail
-	b.mail = mail{announced: map[Key]announcement{}, wished: map[Key]bool{}}
+	b.mail = mail{announced: map[Group]announcement{}, wished: map[Key]bool{}}
 	if busy && taken.left == nil {
 		b.mail.announced, taken.announced = taken.announced, nil
 	}

@@ -48,6 +48,7 @@ type Overlay struct {
 	candidates chan offered
 	events     chan event    // from links and dials; senders wait while it is full, the loop never sends
 	stopped    chan struct{} // closed when nobody receives events any more
+	queries    chan chan<- []GroupInfo
 
 	// owned by loop
 	core    *core
@@ -85,6 +86,7 @@ func newOverlay(cfg Config, carrier carrier) *Overlay {
 		candidates: make(chan offered, maxCandidates),
 		events:     make(chan event, maxEvents),
 		stopped:    make(chan struct{}),
+		queries:    make(chan chan<- []GroupInfo),
 		core:       newCore(cfg.Self),
 		batches:    map[uint64][]chan struct{}{},
 	}
@@ -118,8 +120,17 @@ func (o *Overlay) Peers() []Peer { return o.links.list() }
 // The channel is closed when every peer that is linked at the time of the call has
 // confirmed it, or a later number, to be in its views, or is gone; also when Run
 // ends. It never blocks; what is announced again before it could be told
-// replaces what was announced before.
-func (o *Overlay) Announce(g Key, count int) <-chan struct{} { return o.mail.announce(g, count) }
+// replaces what was announced before. A group whose name is too long cannot be
+// told, which is logged; its channel is closed.
+func (o *Overlay) Announce(g Group, count int) <-chan struct{} {
+	if len(g.Name) > maxName {
+		o.log.Error("a group cannot be announced: its name is too long", "bytes", len(g.Name), "limit", maxName)
+		refused := make(chan struct{})
+		close(refused)
+		return refused
+	}
+	return o.mail.announce(g, count)
+}
 
 // Watch asks for views of g. Watching twice is watching once, but the view is told
 // again. The first View comes

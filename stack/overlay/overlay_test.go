@@ -132,7 +132,7 @@ func TestConfirmedAnnouncementIsInEveryView(t *testing.T) {
 			n.Watch(demo)
 		}
 		synctest.Wait()
-		<-nodes[1].Announce(demo, 3)
+		<-nodes[1].Announce(demoGroup, 3)
 		for i, n := range nodes {
 			want := map[byte]int{2: 3}
 			if i == 1 {
@@ -143,9 +143,48 @@ func TestConfirmedAnnouncementIsInEveryView(t *testing.T) {
 
 		nodes[0].Unwatch(demo)
 		synctest.Wait()
-		<-nodes[1].Announce(demo, 0)
+		<-nodes[1].Announce(demoGroup, 0)
 		require.Equal(t, map[byte]int{2: 3}, nodes[0].view(demo), "nothing more")
 		require.Empty(t, nodes[2].view(demo))
+	})
+}
+
+func TestGroupsListsWhatAnybodyHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := runMesh(t, 3)
+		<-nodes[0].Announce(Group{KindTopic, "demo"}, 1)
+		<-nodes[0].Announce(demoGroup, 2)
+		<-nodes[1].Announce(demoGroup, 3)
+		<-nodes[1].Announce(otherGroup, 1)
+		for _, n := range nodes {
+			require.Equal(t, []GroupInfo{
+				{demoGroup, []Member{{idOf(1), 2}, {idOf(2), 3}}},
+				{otherGroup, []Member{{idOf(2), 1}}},
+				{Group{KindTopic, "demo"}, []Member{{idOf(1), 1}}},
+			}, n.Groups())
+		}
+		nodes[0].Groups()[0].Members[0].Count = 99 // the caller's
+		require.NoError(t, nodes[1].stop())
+		time.Sleep(time.Second)
+		require.Equal(t, []GroupInfo{{demoGroup, []Member{{idOf(1), 2}}}, {Group{KindTopic, "demo"}, []Member{{idOf(1), 1}}}}, nodes[2].Groups())
+		require.Empty(t, nodes[1].Groups(), "has ended")
+	})
+}
+
+func TestLongNamesAreToldAndLongerOnesRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := runMesh(t, 2)
+		name := func(i int) string { return fmt.Sprintf("%0*d", maxName, i) }
+		var confirmed []<-chan struct{}
+		for i := range 20_000 { // 5 MB: more than the queue of a control stream holds
+			confirmed = append(confirmed, nodes[0].Announce(Group{KindTopic, name(i)}, 1))
+		}
+		<-nodes[0].Announce(Group{KindTopic, name(0) + "1"}, 1)
+		for _, c := range confirmed {
+			<-c
+		}
+		require.Len(t, nodes[1].Groups(), 20_000)
+		require.Empty(t, nodes[1].gone())
 	})
 }
 
@@ -156,7 +195,7 @@ func TestBurstOfAnnouncementsNeverBlocks(t *testing.T) {
 		synctest.Wait()
 		var confirmed []<-chan struct{}
 		for i := range 10_000 {
-			confirmed = append(confirmed, nodes[0].Announce(KeyOf(KindTopic, fmt.Append(nil, i)), 1), nodes[0].Announce(demo, i+1))
+			confirmed = append(confirmed, nodes[0].Announce(Group{KindTopic, fmt.Sprint(i)}, 1), nodes[0].Announce(demoGroup, i+1))
 		}
 		for _, c := range confirmed {
 			<-c
@@ -176,7 +215,7 @@ func TestAnnouncementsThatWaitForASlowPeerAreToldLater(t *testing.T) {
 		synctest.Wait()
 		var confirmed []<-chan struct{}
 		for i := range 2 * maxAnnouncing {
-			confirmed = append(confirmed, nodes[0].Announce(demo, i+1))
+			confirmed = append(confirmed, nodes[0].Announce(demoGroup, i+1))
 			synctest.Wait() // a batch of its own, as long as there may be more
 		}
 		close(slow)
@@ -194,12 +233,12 @@ func TestAnnouncementsEndWithRun(t *testing.T) {
 		synctest.Wait()
 		var waiting []<-chan struct{}
 		for i := range 200 {
-			waiting = append(waiting, nodes[0].Announce(demo, i))
+			waiting = append(waiting, nodes[0].Announce(demoGroup, i))
 			synctest.Wait()
 		}
 		settled := nodes[0].Settled()
 		require.NoError(t, nodes[0].stop())
-		for _, c := range append(waiting, settled, nodes[0].Announce(demo, 1), nodes[0].Settled()) {
+		for _, c := range append(waiting, settled, nodes[0].Announce(demoGroup, 1), nodes[0].Settled()) {
 			<-c
 		}
 		require.NoError(t, nodes[0].Leave(t.Context()))
@@ -212,7 +251,7 @@ func TestHandlerMayCallTheOverlay(t *testing.T) {
 		nodes[0].onView = func() {
 			for i := range 3000 {
 				nodes[0].Watch(KeyOf(KindTopic, fmt.Append(nil, i)))
-				nodes[0].Announce(KeyOf(KindTopic, fmt.Append(nil, i)), 1)
+				nodes[0].Announce(Group{KindTopic, fmt.Sprint(i)}, 1)
 				nodes[0].Candidate(idOf(9), addrOf(9))
 			}
 			nodes[0].Peers()
@@ -250,7 +289,7 @@ func TestSilentPeerIsLostAndComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := runMesh(t, 3)
 		nodes[0].Watch(demo)
-		<-nodes[1].Announce(demo, 1)
+		<-nodes[1].Announce(demoGroup, 1)
 		nodes[0].carrier.mute(idOf(2))
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -294,7 +333,7 @@ func TestAloneIsSettledAndConfirmsAtOnce(t *testing.T) {
 		o := run(t, nil, 1)
 		o.Candidate(idOf(2), addrOf(2))
 		<-o.Settled()
-		<-o.Announce(demo, 1)
+		<-o.Announce(demoGroup, 1)
 		o.Watch(demo)
 		synctest.Wait()
 		require.Equal(t, 1, o.viewed[demo])
@@ -311,7 +350,7 @@ func TestSettledKnowsTheCandidatesOfferedBefore(t *testing.T) {
 		network := newFakeNet()
 		a, b := run(t, network, 1), run(t, network, 2)
 		a.Watch(demo)
-		<-b.Announce(demo, 1)
+		<-b.Announce(demoGroup, 1)
 		<-a.Settled() // alone so far
 		a.Candidate(idOf(2), addrOf(2))
 		<-a.Settled()
@@ -333,11 +372,11 @@ func TestLeaveIsConfirmedByThePeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := runMesh(t, 3)
 		nodes[0].Watch(demo)
-		<-nodes[2].Announce(demo, 2)
+		<-nodes[2].Announce(demoGroup, 2)
 		require.NoError(t, nodes[2].Leave(t.Context()))
 		require.Empty(t, nodes[0].view(demo))
 		require.Len(t, nodes[2].Peers(), 2, "links stay for what is on its way")
-		<-nodes[2].Announce(demo, 1)
+		<-nodes[2].Announce(demoGroup, 1)
 		synctest.Wait()
 		require.Empty(t, nodes[0].view(demo), "told to nobody")
 

@@ -70,6 +70,8 @@ func (o *Overlay) loop(ctx context.Context, dials *sync.WaitGroup, failed <-chan
 			}
 		case e := <-o.candidates:
 			step(e)
+		case answer := <-o.queries:
+			answer <- o.core.groupInfos()
 		case <-o.mail.wake:
 			o.serveMail(step)
 		case <-ticker.C:
@@ -117,8 +119,8 @@ func (o *Overlay) serveMail(step func(event)) {
 	}
 }
 
-func (o *Overlay) announce(announced map[Key]announcement, step func(event)) {
-	counts := make(map[Key]uint32, len(announced))
+func (o *Overlay) announce(announced map[Group]announcement, step func(event)) {
+	counts := make(map[Group]uint32, len(announced))
 	done := make([]chan struct{}, 0, len(announced))
 	for g, a := range announced {
 		counts[g] = a.count

@@ -256,7 +256,7 @@ func (n *simNode) announce(key Key, count uint32) uint64 {
 		a.whom[p.id] = p.link
 	}
 	n.announced[n.lastBatch] = a
-	n.step(announce{n.lastBatch, map[Key]uint32{key: count}})
+	n.step(announce{n.lastBatch, map[Group]uint32{hosted[key]: count}})
 	return n.lastBatch
 }
 

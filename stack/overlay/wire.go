@@ -21,11 +21,11 @@ const (
 
 // Limits of control messages.
 const (
-	maxControl = 1 + 2 + maxPeers*(32+1+maxAddrs*19) // bytes: the longest message there is
-	maxPeers   = 1000                                // entries of a peers message
-	maxAddrs   = 4                                   // addresses of such an entry
-	maxRecords = 512                                 // entries of a records message
-	recordSize = 32 + 8 + 4
+	maxControl = 1 + 1 + 2 + maxRecords*(recordSize+maxName) // bytes: the longest message there is
+	maxPeers   = 1000                                        // entries of a peers message
+	maxAddrs   = 4                                           // addresses of such an entry
+	maxRecords = 512                                         // entries of a records message
+	recordSize = 1 + 1 + 8 + 4                               // bytes, without the name
 )
 
 // A message is a parsed control message.
@@ -54,7 +54,7 @@ type records struct {
 
 // A record says how many members of a group a node hosts.
 type record struct {
-	key     Key
+	group   Group
 	version uint64
 	count   uint32
 }
@@ -101,7 +101,8 @@ func (m records) appendTo(b []byte) []byte {
 	b = append(b, typeRecords, synced)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.list)))
 	for _, r := range m.list {
-		b = append(b, r.key[:]...)
+		b = append(b, byte(r.group.Kind), byte(len(r.group.Name)))
+		b = append(b, r.group.Name...)
 		b = binary.BigEndian.AppendUint64(b, r.version)
 		b = binary.BigEndian.AppendUint32(b, r.count)
 	}
@@ -151,7 +152,7 @@ type input struct {
 	bad bool
 }
 
-var zeros [32]byte // what a bad input gives; never written
+var zeros [maxName]byte // what a bad input gives; never written
 
 func (in *input) bytes(n int) []byte {
 	if in.bad || len(in.b) < n {
@@ -211,14 +212,20 @@ func (in *input) addr() netip.AddrPort {
 func (in *input) records() records {
 	synced := in.byte()
 	n := int(in.uint16())
-	if !in.must(synced <= 1 && n <= maxRecords && n*recordSize == len(in.b)) {
+	if !in.must(synced <= 1 && n <= maxRecords && n*recordSize <= len(in.b)) {
 		return records{}
 	}
 	m := records{synced == 1, make([]record, 0, n)}
 	for range n {
-		r := record{Key(in.bytes(32)), in.uint64(), in.uint32()}
+		r := record{in.group(), in.uint64(), in.uint32()}
 		in.must(r.count <= math.MaxInt32)
 		m.list = append(m.list, r)
 	}
 	return m
+}
+
+func (in *input) group() Group {
+	kind := Kind(in.byte())
+	size := int(in.byte())
+	return Group{kind, string(in.bytes(size))}
 }

@@ -24,7 +24,8 @@ var golden = []struct {
 	}, "02 0002" +
 		"aa" + strings.Repeat("00", 30) + "01 01 04 7f004701 0fa0" +
 		"bb" + strings.Repeat("00", 30) + "02 02 06 fe800000000000000000000000000001 0001 04 0a000007 ffff"},
-	{"records", records{false, []record{{Key{0: 0xcc, 31: 3}, 7, 2}}}, "03 00 0001 cc" + strings.Repeat("00", 30) + "03 0000000000000007 00000002"},
+	{"records", records{false, []record{{demoGroup, 7, 2}, {Group{Kind: 9}, 1, 0}}}, "03 00 0002" +
+		"01 04 64656d6f 0000000000000007 00000002" + "09 00 0000000000000001 00000000"},
 	{"synced", records{true, []record{}}, "03 01 0000"},
 	{"ack", ack{258}, "04 0000000000000102"},
 	{"leaving", leaving{}, "05"},
@@ -74,7 +75,8 @@ var hostile = []string{
 	"02 0001" + strings.Repeat("00", 32) + "01 05 7f000001 0001",                         // no such family
 	"02 0001" + strings.Repeat("00", 32) + "01 06 00000000000000000000ffff7f000001 0001", // IPv4 in IPv6
 	"03 00 ffff", "03 00 0201", "03 02 0000", "03 01 0001", // more than there is, synced 2
-	"03 00 0001" + strings.Repeat("00", 32) + "0000000000000001 80000000",            // count
+	"03 00 0001 01 01 61 0000000000000001 80000000",                                  // count
+	"03 00 0001 01 ff 61 0000000000000001 00000001",                                  // a name that is cut short
 	"03 00 0201" + strings.Repeat("00", 513*recordSize),                              // a record too many
 	"02 03e9" + strings.Repeat(strings.Repeat("00", 32)+"01 04 7f000001 0001", 1001), // a peer too many
 	"dd ff ff ff ff", "c6 ff ff ff ff", "df ff ff ff ff",
@@ -97,8 +99,17 @@ func TestLongestMessageFits(t *testing.T) {
 		}
 	}
 	b := list.appendTo(nil)
-	require.Len(t, b, maxControl)
+	require.LessOrEqual(t, len(b), maxControl)
 	_, err := parseMessage(b)
+	require.NoError(t, err)
+
+	var r records
+	for range maxRecords {
+		r.list = append(r.list, record{group: Group{KindTopic, strings.Repeat("n", maxName)}})
+	}
+	b = r.appendTo(nil)
+	require.Len(t, b, maxControl)
+	_, err = parseMessage(b)
 	require.NoError(t, err)
 }
 

@@ -39,7 +39,7 @@ func manual(w *world, cfg patterns.Config) (*host, *manualOverlay) {
 	return &host{Node: n, w: w, id: cfg.Self}, o
 }
 
-func (o *manualOverlay) Announce(_ overlay.Key, count int) <-chan struct{} {
+func (o *manualOverlay) Announce(_ overlay.Group, count int) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.announced = append(o.announced, count)

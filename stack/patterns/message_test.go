@@ -125,7 +125,7 @@ func FuzzMessage(f *testing.F) {
 // deafOverlay and deafSink take everything.
 type deafOverlay struct{}
 
-func (deafOverlay) Announce(overlay.Key, int) <-chan struct{}              { return nil }
+func (deafOverlay) Announce(overlay.Group, int) <-chan struct{}            { return nil }
 func (deafOverlay) Watch(overlay.Key)                                      {}
 func (deafOverlay) Unwatch(overlay.Key)                                    {}
 func (deafOverlay) Send(*link.Turn, link.ID, uint64, []byte, []byte) error { return nil }

@@ -17,7 +17,7 @@ import (
 // Overlay is what the patterns need from below; *overlay.Overlay is one, that of
 // patternstest another. Its comments state the obligations.
 type Overlay interface {
-	Announce(g overlay.Key, count int) <-chan struct{}
+	Announce(g overlay.Group, count int) <-chan struct{}
 	Watch(g overlay.Key)
 	Unwatch(g overlay.Key)
 	Send(t *link.Turn, to link.ID, flow uint64, head, body []byte) error

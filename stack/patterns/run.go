@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/stack/link"
+	"github.com/project-iris/iris/stack/overlay"
 )
 
 // Run drives deadlines and tells the overlay what this node serves and watches,
@@ -120,7 +121,7 @@ func (n *Node) tell(ctx context.Context, waits *sync.WaitGroup) {
 		n.mu.Unlock()
 
 		if announce {
-			confirmed := n.overlay.Announce(g.key, count)
+			confirmed := n.overlay.Announce(overlay.Group{Kind: overlay.KindCluster, Name: g.name}, count)
 			if len(waiters) > 0 {
 				waits.Go(func() { passOn(ctx, confirmed, waiters) })
 			}

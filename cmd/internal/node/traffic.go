@@ -2,13 +2,19 @@ package node
 
 import (
 	"maps"
+
+	"github.com/project-iris/iris/stack/overlay"
 )
 
-// addTraffic adds what relay, patterns, link and discovery have counted.
+// addTraffic adds what the overlay knows, and what relay, link and discovery have
+// counted.
 func (n *Node) addTraffic(s *Status) {
-	for _, c := range n.patterns.Clusters() {
-		cluster := Cluster{Name: c.Name, Members: []Member{}}
-		for _, m := range c.Members {
+	for _, g := range n.overlay.Groups() {
+		if g.Kind != overlay.KindCluster {
+			continue
+		}
+		cluster := Cluster{Name: g.Name, Members: []Member{}}
+		for _, m := range g.Members {
 			cluster.Members = append(cluster.Members, Member{m.Node.String(), m.Count})
 		}
 		s.Clusters = append(s.Clusters, cluster)

@@ -133,11 +133,11 @@ type Overlay struct {
 
 // Announce sets how many members the node hosts. It is confirmed when the views
 // of it are delivered.
-func (o *Overlay) Announce(g overlay.Key, count int) <-chan struct{} {
+func (o *Overlay) Announce(g overlay.Group, count int) <-chan struct{} {
 	o.net.mu.Lock()
 	defer o.net.mu.Unlock()
-	o.hosts[g] = count
-	o.net.push(g)
+	o.hosts[g.Key()] = count
+	o.net.push(g.Key())
 	confirmed := make(chan struct{})
 	o.net.enqueue(func() { close(confirmed) })
 	return confirmed
