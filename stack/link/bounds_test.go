@@ -264,13 +264,13 @@ func TestPeerCannotOpenMoreStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := runPair(t, linktest.Options{})
 		q, _ := rawLink(t, p)
-		_, err := q.OpenStream()
-		require.ErrorAs(t, err, new(*quic.StreamLimitReachedError))
 		for range 4 {
 			must(q.OpenUniStream())
 		}
-		_, err = q.OpenUniStream()
+		_, err := q.OpenUniStream()
 		require.ErrorAs(t, err, new(*quic.StreamLimitReachedError))
+		must(must(q.OpenStream()).Write([]byte{0}))
+		require.Equal(t, link.ReasonProtocol, ended(t, q), "a second bidirectional one")
 	})
 }
 

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type Conn struct {
 	control   *output        // set before Up
 	lanes     [lanes]*output // set before Up
 	barrier   barrier
+	trunks    trunks
 	peerLimit int            // bytes of a message that the peer accepts; set before Up
 	wg        sync.WaitGroup // readers and writers, which serve waits for
 	up        chan struct{}  // closed when Up has returned
@@ -37,6 +39,7 @@ func newConn(t *Transport, q *quic.Conn, dialled bool) *Conn {
 		up:      make(chan struct{}),
 		done:    make(chan struct{}),
 		barrier: barrier{round: make(chan struct{}, 1)},
+		trunks:  trunks{dial: make(chan struct{}, 1)},
 	}
 }
 
@@ -80,6 +83,14 @@ func (c *Conn) Send(t *Turn, flow uint64, head, body []byte) error {
 	}
 	t.Touch(lane)
 	return nil
+}
+
+// AwaitRoom waits until the lane of flow is at most half full, for those who may
+// wait: readers of links do not. What was sent in a turn that has not ended is not
+// on its way, so the turn should end first. Its error is that of ctx, or
+// ErrClosed.
+func (c *Conn) AwaitRoom(ctx context.Context, flow uint64) error {
+	return c.lanes[flow%lanes].awaitRoom(ctx)
 }
 
 // alive tells whether the connection has not ended yet.

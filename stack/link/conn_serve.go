@@ -25,8 +25,10 @@ func (c *Conn) serve(ctx context.Context) {
 	c.t.raise(c)
 	c.wg.Go(func() { c.read(stream, in, func(_ *Turn, msg []byte) { c.t.handler.Control(c, msg) }) })
 	c.wg.Go(c.acceptLanes)
+	c.wg.Go(c.refuseStreams)
 	<-c.quic.Context().Done()
 	c.shut()
+	c.trunks.end()
 	c.wg.Wait()
 	c.t.handler.Down(c, causeOf(c.quic))
 }
@@ -44,6 +46,15 @@ func (c *Conn) acceptLanes() {
 			in := &splitter{max: c.t.maxMessage, mark: func(length uint32) error { return c.passed(lane, length) }}
 			c.read(stream, in, func(t *Turn, msg []byte) { c.t.handler.Message(t, c, msg) })
 		})
+	}
+}
+
+// refuseStreams ends a link whose peer opens a second stream like the control
+// stream: those belong on a trunk, and the handshake cannot limit links and trunks
+// apart.
+func (c *Conn) refuseStreams() {
+	if _, err := c.quic.AcceptStream(context.Background()); err == nil {
+		c.violate(errors.New("a stream beside the control stream"))
 	}
 }
 

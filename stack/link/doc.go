@@ -1,6 +1,6 @@
 // Package link connects the nodes of a network: one authenticated, encrypted
-// QUIC connection per pair of nodes, over one UDP socket that it lends to
-// discovery.
+// QUIC connection per pair of nodes, and one more if there are tunnels between
+// them, over one UDP socket that it lends to discovery.
 //
 // # Promises
 //
@@ -70,4 +70,19 @@
 // dialler speaks first. So a link is up at the higher id when the lower's hello
 // is there; and at the lower when it has answered a hello (as the one dialled) or
 // got the answer (as the dialler).
+//
+// # Trunks
+//
+// Tunnels have streams of their own (see [Stream]), on a second connection, a
+// trunk: thousands of streams shall not slow down lanes, nor their windows be
+// part of a lane's. A trunk is a QUIC connection with the ALPN "iris/1+streams",
+// the same certificates and the same checks. A node dials one when it opens a
+// stream and there is none, to the address of the link. It is refused unless it
+// comes from a node that has a link here; a link has at most one from each side,
+// the newest. If both dialled at once, both stay, and each side uses its own.
+// It has no hello and no control stream: each bidirectional stream carries
+// messages of at most 128 KiB, framed like those of lanes, without marks; FIN
+// ends a direction, and a reset or STOP_SENDING with a [Reason] both. A trunk ends
+// with its link; one that breaks breaks its own streams only. Who opens another
+// bidirectional stream on a link than the control stream ends that link.
 package link

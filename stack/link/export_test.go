@@ -26,6 +26,7 @@ const (
 	FreeHandshakes = freeHandshakes
 	IdleTimeout    = idleTimeout
 	ALPN           = alpn
+	StreamsALPN    = streamsALPN
 )
 
 // SegmentationOffload tells whether a link sends with GSO.
@@ -39,3 +40,9 @@ func TLSForBenchmarks(tb testing.TB, n *Network) *tls.Config {
 	}
 	return &tls.Config{Certificates: []tls.Certificate{leaf}, NextProtos: []string{alpn}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
 }
+
+// BreakTrunk ends the trunk of a link.
+func BreakTrunk(c *Conn) { _ = c.trunks.present().quic.CloseWithError(0, "") }
+
+// WriteRaw writes bytes to a stream that need not be messages.
+func WriteRaw(s *Stream, b []byte) { _, _ = s.quic.Write(b) }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 )
@@ -27,6 +28,8 @@ func appendFrame(b, head, body []byte) []byte {
 type splitter struct {
 	max        int                       // bytes of a message
 	mark       func(length uint32) error // is told of marks and echoes; nil where none belong
+	least      int                       // size of the buffer while no bytes are there; if zero, it only shrinks after a while
+	full       bool                      // what was read last filled the buffer: there may be more
 	buf        []byte
 	start, end int // of what was read and not yet given out
 	small      int // reads in a row for which a small buffer would have done
@@ -37,12 +40,10 @@ type splitter struct {
 func (s *splitter) room() []byte {
 	switch {
 	case s.buf == nil:
-		s.buf = make([]byte, readBufferBytes)
+		s.buf = make([]byte, cmp.Or(s.least, readBufferBytes))
 	case s.start == s.end:
 		s.start, s.end = 0, 0
-		if len(s.buf) > readBufferBytes && s.small >= shrinkAfter {
-			s.buf = make([]byte, readBufferBytes)
-		}
+		s.fit()
 	case s.start > 0:
 		s.end = copy(s.buf, s.buf[s.start:s.end])
 		s.start = 0
@@ -55,9 +56,29 @@ func (s *splitter) room() []byte {
 	return s.buf[s.end:]
 }
 
+// fit changes the size of a buffer that holds nothing.
+func (s *splitter) fit() {
+	size := len(s.buf)
+	switch {
+	case s.least == 0 && size > readBufferBytes && s.small >= shrinkAfter:
+		size = readBufferBytes
+	case s.least > 0 && s.full:
+		size = max(size, readBufferBytes)
+	case s.least > 0:
+		size = s.least
+	}
+	if size != len(s.buf) {
+		s.buf = make([]byte, size)
+	}
+}
+
+// unread is how many bytes were read and not given out.
+func (s *splitter) unread() int { return s.end - s.start }
+
 // filled tells that n bytes were read into room.
 func (s *splitter) filled(n int) {
 	s.end += n
+	s.full = s.end == len(s.buf)
 	if s.end > readBufferBytes {
 		s.small = 0
 	} else {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"sync"
@@ -45,6 +46,7 @@ type output struct {
 	limit   int // bytes that may wait
 	buffers *sync.Pool
 	wg      *sync.WaitGroup // of who waits for the goroutine that writes
+	end     func()          // ends the stream; nil for one that lives as long as its link
 
 	mu       sync.Mutex // guards the fields below
 	pending  *buffer    // appended, not yet being written; nil if nothing is
@@ -52,6 +54,9 @@ type output struct {
 	echoes   [2]int     // that are pending, and in that batch
 	writing  bool       // somebody writes until nothing is pending
 	closed   bool
+	room     chan struct{} // closed when the queue is at most half full, or closed; nil unless somebody waits
+	last     bool          // nothing is appended any more; what is pending goes out, then the stream ends
+	finished bool          // and has
 }
 
 // append queues head+body as one message: ErrFull if there is no room for it,
@@ -60,13 +65,10 @@ func (o *output) append(head, body []byte) error {
 	size := headerBytes + len(head) + len(body)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
+	if o.closed || o.last {
 		return ErrClosed
 	}
-	queued := o.inFlight
-	if o.pending != nil {
-		queued += len(o.pending.b)
-	}
+	queued := o.queued()
 	if queued > 0 && queued+size > o.limit {
 		return ErrFull
 	}
@@ -75,6 +77,54 @@ func (o *output) append(head, body []byte) error {
 	}
 	o.pending.b = appendFrame(o.pending.b, head, body)
 	return nil
+}
+
+// queued is how many bytes wait. mu is held.
+func (o *output) queued() int {
+	if o.pending == nil {
+		return o.inFlight
+	}
+	return o.inFlight + len(o.pending.b)
+}
+
+// awaitRoom waits until the queue is at most half full. Its error is that of ctx,
+// or ErrClosed.
+func (o *output) awaitRoom(ctx context.Context) error {
+	for {
+		room, err := o.roomToCome()
+		if room == nil || err != nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// roomToCome is nil when there is room, and otherwise closed when there may be.
+func (o *output) roomToCome() (<-chan struct{}, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return nil, ErrClosed
+	}
+	if o.queued() <= o.limit/2 {
+		return nil, nil
+	}
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room, nil
+}
+
+// tellRoom lets those go who wait for room. mu is held.
+func (o *output) tellRoom() {
+	if o.room != nil && (o.closed || o.queued() <= o.limit/2) {
+		close(o.room)
+		o.room = nil
+	}
 }
 
 // mark queues a mark or an echo, which the limit does not concern: ErrFull if
@@ -120,6 +170,7 @@ func (o *output) Flush() {
 		o.give(batch, err)
 	}
 	o.writing = false
+	o.endIfLast()
 }
 
 // try queues a batch unless that would block or be slow.
@@ -138,6 +189,7 @@ func (o *output) drain(batch *buffer) {
 		o.give(batch, err)
 		if o.pending == nil || o.closed {
 			o.writing = false
+			o.endIfLast()
 			o.mu.Unlock()
 			return
 		}
@@ -164,6 +216,31 @@ func (o *output) give(batch *buffer, err error) {
 	if err != nil {
 		o.closed = true
 	}
+	o.tellRoom()
+}
+
+// finish ends the stream after what is queued.
+func (o *output) finish() {
+	o.mu.Lock()
+	o.last = true
+	o.mu.Unlock()
+	o.Flush()
+}
+
+// endIfLast ends the stream if all was written and finish called. mu is held,
+// nobody writes.
+func (o *output) endIfLast() {
+	if o.last && !o.closed {
+		o.closed, o.finished = true, true
+		o.end()
+	}
+}
+
+// ended tells that the stream was ended by finish.
+func (o *output) ended() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.finished
 }
 
 // shut refuses messages from now on. The goroutine, if there is one, ends when
@@ -173,4 +250,5 @@ func (o *output) shut() {
 	defer o.mu.Unlock()
 	o.closed = true
 	o.pending = nil
+	o.tellRoom()
 }

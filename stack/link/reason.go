@@ -8,7 +8,8 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// Reason is the QUIC application error code that a link was closed with.
+// Reason is the QUIC application error code that a link was closed with, or a
+// stream aborted.
 type Reason uint64
 
 // The reasons that links are closed for. Other values are for the layers above
@@ -21,12 +22,13 @@ const (
 	ReasonVersion   Reason = 4  // the peer speaks a version that is not spoken here
 	ReasonOverflow  Reason = 5  // the peer does not read its control stream
 	ReasonSilent    Reason = 6  // nothing was heard from the peer for too long
+	ReasonRefused   Reason = 7  // of a stream: the peer does not take it
 	ReasonUser      Reason = 64 // the first that link gives no meaning
 )
 
 // Error names the reason.
 func (r Reason) Error() string {
-	names := [...]string{"no reason", "leaving", "duplicate", "protocol violated", "unknown version", "control stream not read", "silent"}
+	names := [...]string{"no reason", "leaving", "duplicate", "protocol violated", "unknown version", "control stream not read", "silent", "refused"}
 	if r < Reason(len(names)) {
 		return names[r]
 	}

@@ -21,7 +21,7 @@ func (t *Transport) Run(ctx context.Context, h Handler) error {
 	if err != nil {
 		return err
 	}
-	listener, err := t.quic.Listen(t.serverTLS(), t.quicConfig)
+	listener, err := t.quic.Listen(t.serverTLS(), t.listenConfig)
 	if err == nil {
 		err = t.accept(run, listener)
 		t.end()
@@ -62,8 +62,11 @@ func (t *Transport) end() {
 // serverTLS verifies each peer together with its address.
 func (t *Transport) serverTLS() *tls.Config {
 	c := t.tlsConfig(ID{}, t.Addr())
+	c.NextProtos = append(c.NextProtos, streamsALPN)
 	c.GetConfigForClient = func(info *tls.ClientHelloInfo) (*tls.Config, error) {
-		return t.tlsConfig(ID{}, addrPort(info.Conn.RemoteAddr())), nil
+		conf := t.tlsConfig(ID{}, addrPort(info.Conn.RemoteAddr()))
+		conf.NextProtos = append(conf.NextProtos, streamsALPN)
+		return conf, nil
 	}
 	return c
 }
@@ -78,6 +81,10 @@ func (t *Transport) accept(ctx context.Context, listener *quic.Listener) error {
 		}
 		if err != nil {
 			return err
+		}
+		if q.ConnectionState().TLS.NegotiatedProtocol == streamsALPN {
+			t.wg.Go(func() { t.takeTrunk(ctx, q) }) // before end, which waits for wg
+			continue
 		}
 		if !t.serve(newConn(t, q, false)) {
 			_ = q.CloseWithError(quic.ApplicationErrorCode(ReasonLeaving), "")

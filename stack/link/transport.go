@@ -34,6 +34,8 @@ const (
 	streamWindow    = 512 << 10
 	maxStreamWindow = 1536 << 10
 	linkWindow      = (lanes + 1) * maxStreamWindow
+	tunnelWindow    = 256 << 10
+	maxTunnelWindow = 1 << 20
 )
 
 // Times of a link.
@@ -61,29 +63,34 @@ type Config struct {
 // Handler gets what happens on links. Per Conn: Up first, then Control and
 // Message, Down last and once. Two links of one peer do not overlap.
 // Control is called by one goroutine per link, Message by one goroutine per lane
-// of a link; no method may block. msg is valid until return. The turn ends when
+// of a link, Stream by one per trunk; no method may block. msg is valid until return. The turn ends when
 // the lane's input is drained.
 type Handler interface {
 	Up(c *Conn)
 	Control(c *Conn, msg []byte)
 	Message(t *Turn, c *Conn, msg []byte)
 	Down(c *Conn, err error)
+	// Stream is a stream that the peer opened, between Up and Down. It returns who
+	// gets what comes on it; nil refuses it.
+	Stream(c *Conn, s *Stream) StreamHandler
 }
 
 // Transport makes and accepts links over one socket. All methods are safe for
 // concurrent use.
 type Transport struct {
-	network    *Network
-	socket     net.PacketConn
-	maxMessage int
-	log        *slog.Logger
-	leaf       tls.Certificate
-	id         ID
-	quic       *quic.Transport
-	quicConfig *quic.Config
-	refusals   *refusals
-	buffers    *sync.Pool     // of outputs
-	wg         sync.WaitGroup // links and dials, which Run waits for
+	network      *Network
+	socket       net.PacketConn
+	maxMessage   int
+	log          *slog.Logger
+	leaf         tls.Certificate
+	id           ID
+	quic         *quic.Transport
+	quicConfig   *quic.Config // of links that are dialled
+	trunkConfig  *quic.Config // of trunks that are dialled
+	listenConfig *quic.Config // of either, which the handshake does not tell apart in time
+	refusals     *refusals
+	buffers      *sync.Pool     // of outputs
+	wg           sync.WaitGroup // links and dials, which Run waits for
 
 	mu      sync.Mutex // guards the fields below
 	phase   phase
@@ -169,6 +176,15 @@ func (t *Transport) prepareQUIC() error {
 		// Every path that carries QUIC carries 1200; discovery finds what fits, up to 1452.
 		InitialPacketSize: 1200,
 	}
+	t.listenConfig = t.quicConfig.Clone()
+	t.listenConfig.MaxIncomingStreams = maxStreams
+	t.listenConfig.InitialConnectionReceiveWindow = trunkWindow
+	t.listenConfig.MaxConnectionReceiveWindow = trunkWindow
+	t.trunkConfig = t.listenConfig.Clone()
+	t.trunkConfig.InitialStreamReceiveWindow = tunnelWindow
+	t.trunkConfig.MaxStreamReceiveWindow = maxTunnelWindow
+	t.trunkConfig.MaxIncomingUniStreams = -1
+	t.trunkConfig.KeepAlivePeriod = keepAliveEvery
 	return nil
 }
 

@@ -28,6 +28,7 @@ type sink struct {
 	up      chan *link.Conn
 	message func(t *link.Turn, c *link.Conn, msg []byte)
 	control func(c *link.Conn, msg []byte)
+	stream  func(c *link.Conn, s *link.Stream) link.StreamHandler
 }
 
 func (s *sink) Up(c *link.Conn) { s.up <- c }
@@ -36,8 +37,9 @@ func (s *sink) Control(c *link.Conn, msg []byte) {
 		s.control(c, msg)
 	}
 }
-func (s *sink) Message(t *link.Turn, c *link.Conn, msg []byte) { s.message(t, c, msg) }
-func (*sink) Down(*link.Conn, error)                           {}
+func (s *sink) Message(t *link.Turn, c *link.Conn, msg []byte)          { s.message(t, c, msg) }
+func (*sink) Down(*link.Conn, error)                                    {}
+func (s *sink) Stream(c *link.Conn, st *link.Stream) link.StreamHandler { return s.stream(c, st) }
 
 // listen binds a socket on a loopback address of this test.
 func listen(tb testing.TB, ip string) *net.UDPConn {

@@ -165,6 +165,12 @@ func (c *fakeConn) RTT() time.Duration   { return time.Millisecond }
 // Sync has nothing to wait for: the test's bubble waits.
 func (c *fakeConn) Sync(ctx context.Context) error { return ctx.Err() }
 
+func (c *fakeConn) AwaitRoom(ctx context.Context, _ uint64) error { return ctx.Err() }
+
+func (c *fakeConn) OpenStream(context.Context, link.StreamHandler) (*link.Stream, error) {
+	return nil, errors.New("no streams")
+}
+
 func (c *fakeConn) SendControl(msg []byte) error { return c.send(fakeMessage{true, msg}) }
 
 func (c *fakeConn) Send(_ *link.Turn, _ uint64, head, body []byte) error {

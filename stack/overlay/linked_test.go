@@ -173,13 +173,13 @@ func TestOverLinksLeavingNodeAnswersWhatWasSentBeforeItWasKnown(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Second)
+		time.Sleep(200 * time.Millisecond)
 		require.NoError(t, leaver.Leave(t.Context()))
 		require.NoError(t, leaver.stop())
 		wg.Wait()
 		time.Sleep(time.Second)
 		for i, n := range nodes[1:] {
-			require.Greater(t, asked[i+1], int64(10_000))
+			require.Greater(t, asked[i+1], int64(2000))
 			require.Equal(t, asked[i+1], n.answered.Load(), "node %d", i+1)
 		}
 	})
@@ -203,6 +203,59 @@ func TestOverLinksLeaveDoesNotWaitForALinkThatDoesNotAnswer(t *testing.T) {
 		defer cancel()
 		require.ErrorIs(t, nodes[0].Leave(ctx), context.DeadlineExceeded)
 		close(release)
+	})
+}
+
+// A lastMessage keeps the last message of a stream and answers it.
+type lastMessage struct {
+	stream *link.Stream
+	msg    string
+	broken error
+}
+
+func (l *lastMessage) Received(t *link.Turn, msg []byte) {
+	l.msg = string(msg)
+	if l.stream != nil {
+		_ = l.stream.Send(t, []byte("answer to "), msg)
+	}
+}
+func (*lastMessage) Finished()          {}
+func (l *lastMessage) Broken(err error) { l.broken = err }
+
+func TestOverLinksStreamsLeadToAPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, nodes := runLinked(t, 3)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		var from link.ID
+		nodes[2].onStream = func(peer link.ID, s *link.Stream) link.StreamHandler {
+			from = peer
+			return &lastMessage{stream: s}
+		}
+		h := new(lastMessage)
+		s, err := nodes[1].OpenStream(t.Context(), nodes[2].core.self, h)
+		require.NoError(t, err)
+		var turn link.Turn
+		require.NoError(t, s.Send(&turn, nil, []byte("hello")))
+		turn.End()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, "answer to hello", h.msg)
+		require.Equal(t, nodes[1].core.self, from)
+		require.NoError(t, nodes[1].AwaitRoom(t.Context(), nodes[2].core.self, 1))
+
+		refused := new(lastMessage)
+		s, err = nodes[1].OpenStream(t.Context(), nodes[0].core.self, refused)
+		require.NoError(t, err)
+		require.NoError(t, s.Send(&turn, nil, nil))
+		turn.End()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.ErrorIs(t, refused.broken, link.ReasonRefused)
+
+		_, err = nodes[1].OpenStream(t.Context(), link.ID{9}, h)
+		require.ErrorIs(t, err, ErrNotLinked)
+		require.ErrorIs(t, nodes[1].AwaitRoom(t.Context(), link.ID{9}, 1), ErrNotLinked)
 	})
 }
 

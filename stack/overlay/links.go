@@ -19,7 +19,9 @@ type conn interface {
 	RTT() time.Duration
 	SendControl(msg []byte) error
 	Send(t *link.Turn, flow uint64, head, body []byte) error
+	AwaitRoom(ctx context.Context, flow uint64) error
 	Sync(ctx context.Context) error
+	OpenStream(ctx context.Context, h link.StreamHandler) (*link.Stream, error)
 	Close(reason link.Reason)
 }
 
@@ -132,7 +134,7 @@ func (ls *links) list() []Peer {
 	return peers
 }
 
-// up, down, control and message are what happens on links. The first three may
+// up, down, control, message and stream are what happens on links. The first three may
 // wait for the loop, which never waits for a link.
 
 func (o *Overlay) up(c conn) {
@@ -169,6 +171,13 @@ func (o *Overlay) message(t *link.Turn, c conn, msg []byte) {
 	o.handler.Message(t, c.Peer(), msg)
 }
 
+func (o *Overlay) stream(c conn, s *link.Stream) link.StreamHandler {
+	if o.links.of(c) == nil {
+		return nil
+	}
+	return o.handler.Stream(c.Peer(), s)
+}
+
 // post hands an event to the loop.
 func (o *Overlay) post(e event) {
 	select {
@@ -197,3 +206,6 @@ func (u uplink) Control(c *link.Conn, msg []byte) { u.o.control(c, msg) }
 
 // Message implements link.Handler.
 func (u uplink) Message(t *link.Turn, c *link.Conn, msg []byte) { u.o.message(t, c, msg) }
+
+// Stream implements link.Handler.
+func (u uplink) Stream(c *link.Conn, s *link.Stream) link.StreamHandler { return u.o.stream(c, s) }

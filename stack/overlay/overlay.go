@@ -22,12 +22,15 @@ type Config struct {
 	Log       *slog.Logger    // If nil, nothing is logged
 }
 
-// Handler gets what comes from the overlay. Message is called by the readers of
-// links, concurrently; View and Lost by the overlay's loop, one at a time. None
+// Handler gets what comes from the overlay. Message and Stream are called by the
+// readers of links, concurrently; View and Lost by the overlay's loop, one at a time. None
 // may block; all may call any method of the Overlay that does not wait.
 type Handler interface {
 	// Message is a message of a peer, valid until return.
 	Message(t *link.Turn, from link.ID, msg []byte)
+	// Stream is a stream that a peer opened. It returns who gets what comes on it;
+	// nil refuses it.
+	Stream(from link.ID, s *link.Stream) link.StreamHandler
 	// View tells all REMOTE member nodes of a watched group (never this node
 	// itself), sorted by id, after Watch and on every change. members is the
 	// handler's to keep. One may still come while Unwatch is being called.
@@ -149,6 +152,28 @@ func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte)
 		return ErrNotLinked
 	}
 	return l.conn.Send(t, flow, head, body)
+}
+
+// AwaitRoom waits until the lane of flow to a peer is at most half full; see
+// link.Conn. The error is ErrNotLinked, link.ErrClosed or that of ctx. A Handler
+// may not call it.
+func (o *Overlay) AwaitRoom(ctx context.Context, to link.ID, flow uint64) error {
+	l := o.links.to(to)
+	if l == nil {
+		return ErrNotLinked
+	}
+	return l.conn.AwaitRoom(ctx, flow)
+}
+
+// OpenStream opens a stream to a peer; see link.Conn. h gets what comes on it. An
+// error means that the peer knows nothing of it: ErrNotLinked, or that of the
+// link. A Handler may not call it, because it may wait for a connection.
+func (o *Overlay) OpenStream(ctx context.Context, to link.ID, h link.StreamHandler) (*link.Stream, error) {
+	l := o.links.to(to)
+	if l == nil {
+		return nil, ErrNotLinked
+	}
+	return l.conn.OpenStream(ctx, h)
 }
 
 // Peer is a node with a link to this one.

@@ -27,6 +27,7 @@ type running struct {
 	onView   func() // called in View
 	// onMessage is called in Message.
 	onMessage func()
+	onStream  func(from link.ID, s *link.Stream) link.StreamHandler
 }
 
 // run starts node i of a network. nil is alone.
@@ -90,6 +91,13 @@ func (r *running) Message(_ *link.Turn, from link.ID, msg []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.messages = append(r.messages, fmt.Sprintf("%d %s", from[7], msg))
+}
+
+func (r *running) Stream(from link.ID, s *link.Stream) link.StreamHandler {
+	if r.onStream == nil {
+		return nil
+	}
+	return r.onStream(from, s)
 }
 
 func (r *running) View(g Key, members []Member) {
@@ -456,6 +464,7 @@ func (*discardConn) Send(*link.Turn, uint64, []byte, []byte) error { return nil 
 
 type discardHandler struct{}
 
-func (discardHandler) Message(*link.Turn, link.ID, []byte) {}
-func (discardHandler) View(Key, []Member)                  {}
-func (discardHandler) Lost(link.ID)                        {}
+func (discardHandler) Message(*link.Turn, link.ID, []byte)             {}
+func (discardHandler) Stream(link.ID, *link.Stream) link.StreamHandler { return nil }
+func (discardHandler) View(Key, []Member)                              {}
+func (discardHandler) Lost(link.ID)                                    {}

@@ -14,6 +14,7 @@ import (
 type Recorder struct {
 	OnControl func(c *link.Conn, msg []byte)
 	OnMessage func(t *link.Turn, c *link.Conn, msg []byte)
+	OnStream  func(c *link.Conn, s *link.Stream) link.StreamHandler // if nil, streams are refused
 
 	mu       sync.Mutex // guards the fields below
 	live     map[link.ID]*link.Conn
@@ -56,6 +57,14 @@ func (r *Recorder) Message(t *link.Turn, c *link.Conn, msg []byte) {
 	if r.OnMessage != nil {
 		r.OnMessage(t, c, msg)
 	}
+}
+
+// Stream implements link.Handler.
+func (r *Recorder) Stream(c *link.Conn, s *link.Stream) link.StreamHandler {
+	if r.OnStream == nil {
+		return nil
+	}
+	return r.OnStream(c, s)
 }
 
 // Down implements link.Handler.
