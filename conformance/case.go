@@ -60,7 +60,7 @@ type Frame struct {
 // A Ref names a value of the script.
 type Ref string
 
-// A Name stands for the cluster name that a run made of it.
+// A Name stands for the name of a cluster or a topic that a run made of it.
 type Name string
 
 // Any matches every field.
@@ -71,18 +71,30 @@ type Between struct{ Low, High uint64 }
 
 // The ops of relay.md 3.2.
 const (
-	opHello   = 0x00
-	opWelcome = 0x01
-	opRefuse  = 0x02
-	opPing    = 0x03
-	opPong    = 0x04
-	opCredit  = 0x05
-	opDrain   = 0x06
-	opDrained = 0x07
-	opBye     = 0x09
-	opRequest = 0x10
-	opReply   = 0x11
-	opCancel  = 0x12
+	opHello       = 0x00
+	opWelcome     = 0x01
+	opRefuse      = 0x02
+	opPing        = 0x03
+	opPong        = 0x04
+	opCredit      = 0x05
+	opDrain       = 0x06
+	opDrained     = 0x07
+	opBye         = 0x09
+	opDone        = 0x0a
+	opRequest     = 0x10
+	opReply       = 0x11
+	opCancel      = 0x12
+	opBroadcast   = 0x20
+	opPublish     = 0x21
+	opSubscribe   = 0x22
+	opUnsubscribe = 0x23
+	opEvent       = 0x24
+	opOpen        = 0x30
+	opOpened      = 0x31
+	opData        = 0x32
+	opAllow       = 0x33
+	opFinish      = 0x34
+	opAbort       = 0x35
 )
 
 // codes are the codes of relay.md 7.1 by their names.
@@ -103,3 +115,25 @@ func expect(on int, op byte, fields ...any) Step { return Step{On: on, Expect: &
 func attach(on int, cluster string) Step         { return Step{On: on, Attach: &Hello{cluster}} }
 func alive(on int) Step                          { return Step{On: on, Alive: true} }
 func end(on int, code string) Step               { return Step{On: on, End: code} }
+
+// quiet proves that nothing is on its way to a connection: the answer to a ping
+// comes next.
+func quiet(on int) []Step {
+	return []Step{send(on, opPing, uint64(0xcafe)), expect(on, opPong, uint64(0xcafe))}
+}
+
+// script joins steps and lists of steps.
+func script(parts ...any) []Step {
+	var steps []Step
+	for _, part := range parts {
+		switch part := part.(type) {
+		case Step:
+			steps = append(steps, part)
+		case []Step:
+			steps = append(steps, part...)
+		default:
+			panic(fmt.Sprintf("conformance: a script holds a %T", part))
+		}
+	}
+	return steps
+}

@@ -9,7 +9,7 @@ import (
 
 // Cases lists all cases of mode relay.
 func Cases() []Case {
-	return slices.Concat(fromVectors(), opening(), requests(), services(), limits())
+	return slices.Concat(fromVectors(), opening(), requests(), services(), limits(), broadcasts(), topics(), tunnels(), tunnelEnds(), tunnelMistakes())
 }
 
 // fromVectors makes a case of every vector that a node has to notice.

@@ -5,50 +5,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"reflect"
-	"strings"
 	"time"
 )
 
-// A Shape is how the bytes of a case are cut into writes.
-type Shape string
-
-// The shapes in which every case is played.
 const (
-	Whole     Shape = "whole"     // each frame in one write
-	Chopped   Shape = "chopped"   // one byte a write
-	Coalesced Shape = "coalesced" // all that may be sent before something is awaited, in one write
-)
-
-const (
-	// patience is how long something may take that should come at once.
-	patience = 5 * time.Second
+	// defaultPatience is that of a Suite that does not say.
+	defaultPatience = 5 * time.Second
 	// handshakePatience is how long the end of an unfinished opening may take:
 	// relay.md 2.8.
 	handshakePatience = 12 * time.Second
-	// maxChopped is how many bytes of one write are sent one at a time; the rest
-	// of a large one follows whole.
-	maxChopped = 256
-	// maxContent bounds the frames that are read.
-	maxContent = 2 << 20
 )
 
 // A player plays one case in one shape.
 type player struct {
-	dial   func(context.Context) (net.Conn, error)
-	shape  Shape
-	unique string // makes the cluster names of this run its own
-	refs   map[Ref]uint64
-	conns  map[int]*conn
-}
-
-// A conn is one connection of a case.
-type conn struct {
-	net.Conn
-	held []byte // coalesced: not yet sent
+	dial     func(context.Context) (net.Conn, error)
+	patience time.Duration
+	shape    Shape
+	unique   string // makes the names of this run its own
+	refs     map[Ref]uint64
+	conns    map[int]*conn
 }
 
 // play returns what went wrong.
@@ -95,9 +73,9 @@ func (p *player) step(ctx context.Context, s Step) error {
 	c := p.conns[s.On]
 	switch {
 	case s.Send != nil:
-		return p.write(c, appendFrame(nil, s.Send.Op, p.resolve(s.Send.Fields)...))
+		return c.write(appendFrame(nil, s.Send.Op, p.resolve(s.Send.Fields)...))
 	case s.Raw != nil:
-		return p.write(c, s.Raw)
+		return c.write(s.Raw)
 	case s.Finish:
 		return errors.Join(c.flush(), c.Close())
 	}
@@ -121,7 +99,7 @@ func (p *player) open(ctx context.Context, s Step) error {
 	if err != nil {
 		return err
 	}
-	c := &conn{Conn: nc}
+	c := &conn{Conn: nc, shape: p.shape}
 	p.conns[s.On] = c
 	if s.Dial {
 		return nil
@@ -130,50 +108,13 @@ func (p *player) open(ctx context.Context, s Step) error {
 	if cluster != "" {
 		cluster += p.unique
 	}
-	if err := p.write(c, appendFrame(nil, opHello, "iris", 1, 1, cluster, none(), []any{})); err != nil {
+	if err := c.write(appendFrame(nil, opHello, "iris", 1, 1, cluster, none(), []any{})); err != nil {
 		return err
 	}
 	if err := c.flush(); err != nil {
 		return err
 	}
 	return p.expect(c, Frame{opWelcome, []any{uint64(1)}})
-}
-
-// write sends b in the player's shape.
-func (p *player) write(c *conn, b []byte) error {
-	switch p.shape {
-	case Coalesced:
-		c.held = append(c.held, b...)
-		return nil
-	case Chopped:
-		for len(b) > 0 && len(b) <= maxChopped {
-			if _, err := c.Write(b[:1]); err != nil {
-				return ignoreBroken(err)
-			}
-			b = b[1:]
-		}
-	}
-	_, err := c.Write(b)
-	return ignoreBroken(err)
-}
-
-func (c *conn) flush() error {
-	if len(c.held) == 0 {
-		return nil
-	}
-	_, err := c.Write(c.held)
-	c.held = nil
-	return ignoreBroken(err)
-}
-
-// ignoreBroken drops the error of a write to an endpoint that has closed: what
-// it had to say is still to be read.
-func ignoreBroken(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && !op.Timeout() {
-		return nil
-	}
-	return err
 }
 
 func (p *player) resolve(fields []any) []any {
@@ -193,7 +134,7 @@ func (p *player) resolve(fields []any) []any {
 
 // expect reads a frame and compares it.
 func (p *player) expect(c *conn, want Frame) error {
-	op, fields, err := c.read(patience)
+	op, fields, err := c.read(p.patience)
 	if err != nil {
 		return err
 	}
@@ -245,7 +186,7 @@ func (p *player) alive(c *conn) error {
 		return err
 	}
 	for {
-		op, fields, err := c.read(patience)
+		op, fields, err := c.read(p.patience)
 		if err != nil {
 			return fmt.Errorf("no pong: %w", err)
 		}
@@ -260,7 +201,7 @@ func (p *player) alive(c *conn) error {
 
 // end awaits the end of the connection, announced with code.
 func (p *player) end(c *conn, code string) error {
-	wait := patience
+	wait := p.patience
 	if code == "handshake-timeout" {
 		wait = handshakePatience
 	}
@@ -282,12 +223,6 @@ func (p *player) end(c *conn, code string) error {
 	}
 }
 
-// isEnd tells whether the other side has closed: in good order, or at once.
-func isEnd(err error) bool {
-	var op *net.OpError
-	return errors.Is(err, io.EOF) || errors.As(err, &op) && !op.Timeout()
-}
-
 func codeName(fields []any) string {
 	for name, code := range codes {
 		if len(fields) > 0 && fields[0] == code {
@@ -295,51 +230,4 @@ func codeName(fields []any) string {
 		}
 	}
 	return fmt.Sprint(fields...)
-}
-
-// read reads one frame.
-func (c *conn) read(wait time.Duration) (op byte, fields []any, err error) {
-	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return 0, nil, err
-	}
-	var head [5]byte
-	if _, err := io.ReadFull(c, head[:1]); err != nil {
-		return 0, nil, err
-	}
-	width := strings.IndexByte("\xc4\xc5\xc6", head[0])
-	if width < 0 {
-		return 0, nil, fmt.Errorf("a frame begins with %#02x", head[0])
-	}
-	size := head[1 : 1+(1<<width)]
-	if _, err := io.ReadFull(c, size); err != nil {
-		return 0, nil, err
-	}
-	var n uint64
-	for _, digit := range size {
-		n = n<<8 | uint64(digit)
-	}
-	if n > maxContent {
-		return 0, nil, fmt.Errorf("a frame of %d bytes", n)
-	}
-	content := make([]byte, n)
-	if _, err := io.ReadFull(c, content); err != nil {
-		return 0, nil, err
-	}
-	return parseContent(content)
-}
-
-func parseContent(content []byte) (op byte, fields []any, err error) {
-	v, rest, err := parseValue(content, 16)
-	if err != nil || len(rest) > 0 {
-		return 0, nil, fmt.Errorf("% x: %w", content[:min(len(content), 64)], errors.Join(err, errValue))
-	}
-	list, ok := v.([]any)
-	if !ok || len(list) == 0 {
-		return 0, nil, errValue
-	}
-	number, ok := list[0].(uint64)
-	if !ok || number > 255 {
-		return 0, nil, errValue
-	}
-	return byte(number), list[1:], nil
 }

@@ -18,8 +18,9 @@ var ErrNoCase = errors.New("conformance: no case matches the filter")
 
 // A Suite is what to play and against whom.
 type Suite struct {
-	Dial   func(context.Context) (net.Conn, error) // attaches to the endpoint
-	Filter string                                  // plays only cases whose ID contains it
+	Dial     func(context.Context) (net.Conn, error) // attaches to the endpoint
+	Filter   string                                  // plays only cases whose ID contains it
+	Patience time.Duration                           // for what should come at once. If zero, 5 seconds
 }
 
 // A Result is how one case went in one shape.
@@ -49,7 +50,11 @@ func (s Suite) Run(ctx context.Context) ([]Result, error) {
 	if len(plays) == 0 {
 		return nil, ErrNoCase
 	}
-	bystander := player{dial: s.Dial, shape: Whole, conns: map[int]*conn{}}
+	patience := s.Patience
+	if patience == 0 {
+		patience = defaultPatience
+	}
+	bystander := player{dial: s.Dial, patience: patience, shape: Whole, conns: map[int]*conn{}}
 	if err := bystander.open(ctx, attach(0, "")); err != nil {
 		return nil, fmt.Errorf("conformance: attach to the endpoint: %w", err)
 	}
@@ -61,7 +66,7 @@ func (s Suite) Run(ctx context.Context) ([]Result, error) {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			results[i].play(ctx, plays[i], player{dial: s.Dial, shape: results[i].Shape, unique: fmt.Sprintf("%s-%d", run, i)})
+			results[i].play(ctx, plays[i], player{dial: s.Dial, patience: patience, shape: results[i].Shape, unique: fmt.Sprintf("%s-%d", run, i)})
 		})
 	}
 	wg.Wait()

@@ -45,7 +45,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "usage: iris-conformance relay|list [options]")
 		return exitUsage
 	}
-	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 {
+	if flags.Parse(args[1:]) != nil { // it has told why
+		return exitUsage
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(errs, "iris-conformance: unexpected argument %q\n", flags.Arg(0))
 		return exitUsage
 	}
 	switch args[0] {

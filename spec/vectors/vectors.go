@@ -56,6 +56,7 @@ type Fields struct {
 	Max      uint32            `json:"max"`
 	Version  uint32            `json:"version"`
 	Cluster  string            `json:"cluster"`
+	Topic    string            `json:"topic"`
 	Options  map[string]string `json:"options"`
 	Features []string          `json:"features"`
 	Limits   map[string]uint64 `json:"limits"` // with those that the frame leaves out
@@ -65,6 +66,8 @@ type Fields struct {
 	N        uint32            `json:"n"`
 	ID       uint64            `json:"id,string"`
 	Budget   uint32            `json:"budget"`
+	Window   uint32            `json:"window"`
+	Last     uint8             `json:"last"`
 	Code     uint8             `json:"code"`
 	Text     string            `json:"text"`
 	Headers  map[string]string `json:"headers"`
@@ -93,7 +96,7 @@ type Incomplete struct {
 // Frames lists valid frames.
 func Frames() []Frame { return load[Frame]("frames.json") }
 
-// Malformed lists frames that break relay.md 2 to 5 by their bytes alone.
+// Malformed lists frames that break relay.md by their bytes alone.
 func Malformed() []Invalid { return load[Invalid]("malformed.json") }
 
 // Misplaced lists frames that are well-formed and not allowed where they come.

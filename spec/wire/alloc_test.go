@@ -9,6 +9,10 @@ import (
 func TestHotFramesAllocateNothing(t *testing.T) {
 	request := Request{ID: 1 << 40, Cluster: []byte("upper"), Budget: 1000, Headers: EncodeHeaders(map[string]string{"a": "b"}), Payload: make([]byte, 64)}
 	reply := Reply{ID: 1 << 40, Code: CodeFailed, Text: []byte("text"), Headers: request.Headers, Payload: request.Payload}
+	broadcast := Broadcast{ID: 1, Cluster: request.Cluster, Headers: request.Headers, Payload: request.Payload}
+	publish := Publish{ID: 1, Topic: request.Cluster, Headers: request.Headers, Payload: request.Payload}
+	event := Event{Topic: request.Cluster, Headers: request.Headers, Payload: request.Payload}
+	data := Data{ID: NodeTunnel, Last: true, Payload: request.Payload}
 	whole := wholes(t)
 	limits := DefaultLimits()
 	buf := make([]byte, 0, 4096)
@@ -18,7 +22,16 @@ func TestHotFramesAllocateNothing(t *testing.T) {
 		b = AppendCancel(b, 1)
 		b = AppendCredit(b, KindRequest, 100)
 		b = AppendPing(b, 1)
-		_ = AppendPong(b, 1)
+		b = AppendPong(b, 1)
+		b = AppendBroadcast(b, broadcast)
+		b = AppendPublish(b, publish)
+		b = AppendEvent(b, event)
+		b = AppendDone(b, 1, CodeOK, "")
+		b = AppendData(b, data)
+		_ = AppendAllow(b, NodeTunnel, 1<<20)
+		if limits.CheckBroadcast(broadcast) != nil || limits.CheckPublish(publish) != nil || limits.CheckChunk(data) != nil {
+			panic("within the limits")
+		}
 		if limits.CheckRequest(request) != nil || limits.CheckReply(reply) != nil {
 			panic("within the limits")
 		}
@@ -39,6 +52,18 @@ func TestHotFramesAllocateNothing(t *testing.T) {
 				_, err = ParsePing(content)
 			case OpPong:
 				_, err = ParsePong(content)
+			case OpBroadcast:
+				_, err = ParseBroadcast(content)
+			case OpPublish:
+				_, err = ParsePublish(content)
+			case OpEvent:
+				_, err = ParseEvent(content)
+			case OpOpen:
+				_, err = ParseOpen(content)
+			case OpData:
+				_, err = ParseData(content)
+			case OpAllow:
+				_, _, err = ParseAllow(content)
 			}
 			if err != nil {
 				panic(err)

@@ -69,6 +69,64 @@ func BenchmarkParseReply(b *testing.B) {
 	}
 }
 
+func BenchmarkAppendPublish(b *testing.B) {
+	m := Publish{Topic: []byte("news"), Payload: make([]byte, 128)}
+	buf := make([]byte, 0, m.Size())
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = AppendPublish(buf[:0], m)
+	}
+}
+
+func BenchmarkParsePublish(b *testing.B) {
+	content := content(b, AppendPublish(nil, Publish{Topic: []byte("news"), Payload: make([]byte, 128)}))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParsePublish(content); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendEvent(b *testing.B) {
+	m := Event{Topic: []byte("news"), Payload: make([]byte, 128)}
+	buf := make([]byte, 0, m.Size())
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = AppendEvent(buf[:0], m)
+	}
+}
+
+func BenchmarkParseEvent(b *testing.B) {
+	content := content(b, AppendEvent(nil, Event{Topic: []byte("news"), Payload: make([]byte, 128)}))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseEvent(content); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendData(b *testing.B) {
+	d := Data{ID: NodeTunnel + 7, Last: true, Payload: make([]byte, 64<<10)}
+	buf := make([]byte, 0, d.Size())
+	b.SetBytes(int64(len(d.Payload)))
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = AppendData(buf[:0], d)
+	}
+}
+
+func BenchmarkParseData(b *testing.B) {
+	content := content(b, AppendData(nil, Data{ID: NodeTunnel + 7, Last: true, Payload: make([]byte, 64<<10)}))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseData(content); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // endless repeats bytes for ever, a segment per read.
 type endless struct {
 	bytes []byte

@@ -90,14 +90,14 @@ func TestHelloAndWelcomeSurvive(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, hello, got)
 
-	limits := Limits{Frame: 1, Payload: 2, Headers: 3, Name: 4, Requests: 5}
+	limits := Limits{Frame: 1, Payload: 2, Headers: 3, Name: 4, Requests: 5, Topics: 6, Tunnels: 7, Chunk: 8}
 	welcome := Welcome{Version: 1, Limits: limits, Info: map[string]string{"node": "n"}, Features: []string{"x"}}
 	back, err := ParseWelcome(content(t, AppendWelcome(nil, welcome)))
 	require.NoError(t, err)
 	require.Equal(t, welcome, back)
 
 	fields := decoded(t, AppendWelcome(nil, welcome))
-	require.Equal(t, map[string]any{"frame": int8(1), "payload": int8(2), "headers": int8(3), "name": int8(4), "requests": int8(5)}, fields[2])
+	require.Equal(t, map[string]any{"frame": int8(1), "payload": int8(2), "headers": int8(3), "name": int8(4), "requests": int8(5), "topics": int8(6), "tunnels": int8(7), "chunk": int8(8)}, fields[2])
 }
 
 func TestAWelcomeThatTellsNoLimitsMeansTheDefaults(t *testing.T) {
@@ -179,13 +179,10 @@ func TestIntegersMayTakeAnyWidth(t *testing.T) {
 }
 
 func TestTruncatedAtEveryByteIsAnErrorNotACrash(t *testing.T) {
-	hello := AppendHello(nil, Hello{Min: 1, Max: 1, Cluster: []byte("c"), Options: map[string]string{"a": "b"}, Features: []string{"f"}})
-	request := AppendRequest(nil, Request{ID: 300, Cluster: []byte("c"), Budget: 70_000, Headers: EncodeHeaders(map[string]string{"a": "b"}), Payload: []byte("p")})
-	for _, frame := range [][]byte{hello, request} {
-		whole := content(t, frame)
+	for _, whole := range wholes(t) {
 		for n := range whole {
 			_, err := parseAny(whole[:n])
-			require.Error(t, err, "%d of %d bytes", n, len(whole))
+			require.Error(t, err, "%d of % x", n, whole)
 		}
 		_, err := parseAny(append(whole, 0xc0))
 		require.ErrorContains(t, err, "3.6")
@@ -249,6 +246,42 @@ func parseAny(content []byte) ([]byte, error) {
 	case OpRefuse:
 		code, text, err := ParseRefuse(content)
 		return AppendRefuse(nil, code, text), err
+	}
+	return parseMessage(op, content)
+}
+
+// parseMessage does so for relay.md 8 to 10.
+func parseMessage(op Op, content []byte) ([]byte, error) {
+	switch op {
+	case OpBroadcast:
+		return again(ParseBroadcast, AppendBroadcast)(content)
+	case OpPublish:
+		return again(ParsePublish, AppendPublish)(content)
+	case OpEvent:
+		return again(ParseEvent, AppendEvent)(content)
+	case OpSubscribe:
+		id, topic, err := ParseSubscribe(content)
+		return AppendSubscribe(nil, id, topic), err
+	case OpUnsubscribe:
+		id, topic, err := ParseUnsubscribe(content)
+		return AppendUnsubscribe(nil, id, topic), err
+	case OpDone:
+		id, code, text, err := ParseDone(content)
+		return AppendDone(nil, id, code, text), err
+	case OpOpen:
+		return again(ParseOpen, AppendOpen)(content)
+	case OpOpened:
+		return again(ParseOpened, AppendOpened)(content)
+	case OpData:
+		return again(ParseData, AppendData)(content)
+	case OpAllow:
+		id, n, err := ParseAllow(content)
+		return AppendAllow(nil, id, n), err
+	case OpFinish:
+		return again(ParseFinish, AppendFinish)(content)
+	case OpAbort:
+		id, code, text, err := ParseAbort(content)
+		return AppendAbort(nil, id, code, text), err
 	}
 	panic("no parser for " + op.String())
 }

@@ -19,6 +19,8 @@ var bombs = []string{
 	"96 10 01 a161 00 df ffffffff", "96 10 01 a161 00 df 80000000", "96 10 01 a161 00 80 c6 ffffffff", "96 10 01 db ffffffff",
 	"92 12 cb 7ff8000000000000", "92 12 d3 8000000000000000", "93 12 01 dd ffffffff", "93 12 01 91919191919191919191c0",
 	"97 00 a469726973 01 01 a0 df ffffffff 90", "97 00 a469726973 01 01 a0 80 dd ffffffff", "95 01 01 df ffffffff 80 90",
+	"95 20 02 a163 df ffffffff", "95 20 02 a163 80 c6 ffffffff", "95 21 03 db ffffffff", "93 22 04 db ffffffff", "94 24 a174 80 c6 80000000", "94 0a 02 00 db ffffffff",
+	"96 30 06 a163 00 00 df ffffffff", "94 31 06 00 df 80000000", "94 32 06 02 c400", "94 32 06 01 c6 ffffffff", "93 33 06 cf ffffffffffffffff", "94 35 06 00 db ffffffff",
 	"93 09 20 da ffff", "93 02 cd 0100 a0", "9f 06 " + "c0", "dc ffff 06",
 }
 
@@ -33,6 +35,11 @@ func wholes(t testing.TB) [][]byte {
 		AppendDrain(nil), AppendDrained(nil), AppendLeaving(nil), AppendBye(nil, CodeOK, ""),
 		AppendRequest(nil, Request{ID: 1, Cluster: []byte("c"), Budget: 1000, Headers: h, Payload: []byte("p")}),
 		AppendReply(nil, Reply{ID: 1, Code: CodeFailed, Text: []byte("t"), Headers: h, Payload: []byte("p")}), AppendCancel(nil, 70_000),
+		AppendBroadcast(nil, Broadcast{ID: 300, Cluster: []byte("c"), Headers: h, Payload: []byte("p")}), AppendPublish(nil, Publish{ID: 0, Topic: []byte("t"), Headers: h, Payload: []byte("p")}),
+		AppendEvent(nil, Event{Topic: []byte("t"), Headers: h, Payload: []byte("p")}), AppendSubscribe(nil, 1<<32, []byte("t")), AppendUnsubscribe(nil, 200, []byte("t")),
+		AppendDone(nil, 1<<63, CodeInvalid, "no"), AppendOpen(nil, Open{ID: NodeTunnel, Cluster: []byte("c"), Budget: NoDeadline, Window: 65_536, Headers: h}),
+		AppendOpened(nil, Opened{ID: 5, Window: MaxCredit, Headers: h}), AppendData(nil, Data{ID: 1 << 20, Last: true, Payload: []byte("p")}), AppendAllow(nil, 6, 70_000),
+		AppendFinish(nil, NodeTunnel+1), AppendAbort(nil, 6, CodeFailed, "why"),
 	} {
 		all = append(all, content(t, frame))
 	}

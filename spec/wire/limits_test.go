@@ -72,6 +72,18 @@ func TestLimitsThatContradictEachOtherAreRefused(t *testing.T) {
 	l = DefaultLimits()
 	l.Name = 0
 	require.Error(t, l.Validate())
+	for _, limit := range []func(l *Limits) *uint64{
+		func(l *Limits) *uint64 { return &l.Topics }, func(l *Limits) *uint64 { return &l.Tunnels }, func(l *Limits) *uint64 { return &l.Chunk },
+	} {
+		l = DefaultLimits()
+		*limit(&l) = 0
+		require.ErrorContains(t, l.Validate(), "at least 1")
+	}
+	l = DefaultLimits()
+	l.Chunk = l.Frame - overhead
+	require.NoError(t, l.Validate())
+	l.Chunk++
+	require.ErrorContains(t, l.Validate(), "frame must be at least")
 }
 
 func TestTheGreatestMessagesFitAFrame(t *testing.T) {

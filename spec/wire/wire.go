@@ -28,27 +28,43 @@ const Version = 1
 // NoDeadline is the budget of a request that may take for ever. relay.md 5.2.
 const NoDeadline = math.MaxUint32
 
-// KindRequest is the kind of credit that requests use up. relay.md 5.5.
-const KindRequest = 0
+// The kinds of credit of relay.md 5.5, by what uses them up.
+const (
+	KindRequest   = 0 // requests; of services only
+	KindBroadcast = 1 // broadcasts; of services only
+	KindEvent     = 2 // events
+)
 
 // Op says what a frame is. relay.md 3.
 type Op uint8
 
 // The ops of relay.md 3.
 const (
-	OpHello   Op = 0x00
-	OpWelcome Op = 0x01
-	OpRefuse  Op = 0x02
-	OpPing    Op = 0x03
-	OpPong    Op = 0x04
-	OpCredit  Op = 0x05
-	OpDrain   Op = 0x06
-	OpDrained Op = 0x07
-	OpLeaving Op = 0x08
-	OpBye     Op = 0x09
-	OpRequest Op = 0x10
-	OpReply   Op = 0x11
-	OpCancel  Op = 0x12
+	OpHello       Op = 0x00
+	OpWelcome     Op = 0x01
+	OpRefuse      Op = 0x02
+	OpPing        Op = 0x03
+	OpPong        Op = 0x04
+	OpCredit      Op = 0x05
+	OpDrain       Op = 0x06
+	OpDrained     Op = 0x07
+	OpLeaving     Op = 0x08
+	OpBye         Op = 0x09
+	OpDone        Op = 0x0a
+	OpRequest     Op = 0x10
+	OpReply       Op = 0x11
+	OpCancel      Op = 0x12
+	OpBroadcast   Op = 0x20
+	OpPublish     Op = 0x21
+	OpSubscribe   Op = 0x22
+	OpUnsubscribe Op = 0x23
+	OpEvent       Op = 0x24
+	OpOpen        Op = 0x30
+	OpOpened      Op = 0x31
+	OpData        Op = 0x32
+	OpAllow       Op = 0x33
+	OpFinish      Op = 0x34
+	OpAbort       Op = 0x35
 )
 
 // String names the op as relay.md does.
@@ -64,5 +80,7 @@ func (o Op) known() bool { return int(o) < len(opNames) && opNames[o] != "" }
 var opNames = [...]string{
 	OpHello: "hello", OpWelcome: "welcome", OpRefuse: "refuse", OpPing: "ping", OpPong: "pong",
 	OpCredit: "credit", OpDrain: "drain", OpDrained: "drained", OpLeaving: "leaving", OpBye: "bye",
-	OpRequest: "request", OpReply: "reply", OpCancel: "cancel",
+	OpDone: "done", OpRequest: "request", OpReply: "reply", OpCancel: "cancel",
+	OpBroadcast: "broadcast", OpPublish: "publish", OpSubscribe: "subscribe", OpUnsubscribe: "unsubscribe", OpEvent: "event",
+	OpOpen: "open", OpOpened: "opened", OpData: "data", OpAllow: "allow", OpFinish: "finish", OpAbort: "abort",
 }

@@ -1,0 +1,297 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/project-iris/iris/spec/wire"
+)
+
+// A fake is a node of its own, in memory, that follows relay.md but for one
+// mistake, which a test chooses. It is as simple as it can be: one mutex, no
+// bounds beyond the protocol's.
+type fake struct {
+	mistake string // a name of mistakes, or empty
+	address string
+
+	mu      sync.Mutex // guards the fields below and those of its peers
+	peers   map[*peer]bool
+	members map[string][]*peer
+	lastID  uint64
+	held    []byte // an event that another overtakes
+}
+
+// A peer is an attached client.
+type peer struct {
+	conn     net.Conn
+	out      chan []byte // closed behind the last frame
+	closed   bool
+	cluster  string // empty: a client
+	draining bool
+	drained  bool
+	credit   [3]uint32
+	topics   map[string]bool
+	asked    map[uint64]*call // own requests
+	given    map[uint64]*call // of others
+	tunnels  map[uint64]*side
+}
+
+// A call is a request that is unanswered.
+type call struct {
+	from, to     *peer
+	fromID, toID uint64
+	timer        *time.Timer
+}
+
+// newFake listens on the loopback address until the test ends.
+func newFake(t *testing.T, mistake string) *fake {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	f := &fake{mistake: mistake, address: listener.Addr().String(), peers: map[*peer]bool{}, members: map[string][]*peer{}, lastID: 1 << 63}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			p := &peer{conn: conn, out: make(chan []byte, 4096), topics: map[string]bool{}, asked: map[uint64]*call{}, given: map[uint64]*call{}, tunnels: map[uint64]*side{}}
+			wg.Go(p.write)
+			wg.Go(func() { f.serve(p) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		f.mu.Lock()
+		for p := range f.peers {
+			_ = p.conn.Close()
+		}
+		f.mu.Unlock()
+		wg.Wait()
+	})
+	return f
+}
+
+func (f *fake) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", f.address)
+}
+
+// write writes what is sent to the peer, then closes the connection.
+func (p *peer) write() {
+	for b := range p.out {
+		_, _ = p.conn.Write(b)
+	}
+	if tcp, ok := p.conn.(*net.TCPConn); ok { // a reset would overtake the last frame
+		_ = tcp.CloseWrite()
+	}
+}
+
+func (p *peer) send(frame []byte) {
+	if !p.closed {
+		p.out <- frame
+	}
+}
+
+// end sends the last frame.
+func (p *peer) end(frame []byte) {
+	p.send(frame)
+	if !p.closed {
+		p.closed = true
+		close(p.out)
+	}
+}
+
+// serve reads one connection until it ends.
+func (f *fake) serve(p *peer) {
+	f.mu.Lock()
+	f.peers[p] = true
+	f.mu.Unlock()
+	_ = p.conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	r := wire.NewReader(p.conn, wire.HandshakeFrame)
+	opened, err := f.open(p, r)
+	if err == nil {
+		_ = p.conn.SetReadDeadline(time.Time{})
+		r.SetLimit(wire.DefaultLimits().Frame)
+		for err == nil {
+			var content []byte
+			if content, err = r.Next(); err == nil {
+				err = f.frame(p, content)
+			}
+		}
+	}
+	f.mu.Lock()
+	f.leave(p)
+	var broken *wire.Error
+	switch {
+	case errors.As(err, &broken) && opened:
+		p.end(wire.AppendBye(nil, broken.Code, broken.Text))
+	case errors.As(err, &broken):
+		p.end(wire.AppendRefuse(nil, broken.Code, broken.Text))
+	default:
+		p.end(nil)
+	}
+	f.mu.Unlock()
+	_ = p.conn.SetReadDeadline(time.Now().Add(time.Second))
+	for buf := make([]byte, 4096); ; { // what is on its way must not reset the connection
+		if _, err := p.conn.Read(buf); err != nil {
+			break
+		}
+	}
+	_ = p.conn.Close()
+	f.mu.Lock()
+	delete(f.peers, p)
+	f.mu.Unlock()
+}
+
+// open reads the hello and answers it.
+func (f *fake) open(p *peer, r *wire.Reader) (bool, error) {
+	content, err := r.Next()
+	var late net.Error
+	if errors.As(err, &late) && late.Timeout() {
+		return false, &wire.Error{Code: wire.CodeHandshakeTimeout}
+	}
+	if err != nil {
+		return false, err
+	}
+	op, err := wire.ParseOp(content)
+	if err != nil {
+		return false, err
+	}
+	if op != wire.OpHello {
+		return false, unexpected("no hello")
+	}
+	hello, err := wire.ParseHello(content)
+	if err != nil {
+		return false, err
+	}
+	if _, err := hello.CommonVersion(); err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(hello.Features, func(s string) bool { return s[0] == '!' }) {
+		return false, &wire.Error{Code: wire.CodeFeature}
+	}
+	p.cluster = string(hello.Cluster)
+	if p.cluster != "" && (wire.Reserved(hello.Cluster) || wire.DefaultLimits().CheckName(hello.Cluster) != nil) {
+		return false, &wire.Error{Code: wire.CodeName}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p.send(wire.AppendWelcome(nil, wire.Welcome{Version: 1, Limits: wire.DefaultLimits()}))
+	if p.cluster != "" {
+		f.members[p.cluster] = append(f.members[p.cluster], p)
+	}
+	return true, nil
+}
+
+func unexpected(text string) error { return &wire.Error{Code: wire.CodeUnexpected, Text: text} }
+
+// leave ends all that a connection has. The caller holds mu.
+func (f *fake) leave(p *peer) {
+	f.retire(p)
+	clear(p.topics)
+	for _, c := range p.given {
+		c.answer(wire.CodeLost)
+	}
+	for _, c := range p.asked {
+		c.to.send(wire.AppendCancel(nil, c.toID))
+		c.forget()
+	}
+	for _, e := range p.tunnels {
+		e.drop()
+		if f.mistake != "a lost tunnel is not told" {
+			e.other.peer.send(wire.AppendAbort(nil, e.other.id, wire.CodeLost, ""))
+		}
+		e.other.peer.settle()
+	}
+}
+
+// retire takes a service out of its cluster.
+func (f *fake) retire(p *peer) {
+	f.members[p.cluster] = slices.DeleteFunc(f.members[p.cluster], func(m *peer) bool { return m == p })
+}
+
+// settle tells a service that it is drained, once it is.
+func (p *peer) settle() {
+	if !p.draining || p.drained || len(p.given) > 0 {
+		return
+	}
+	for id := range p.tunnels {
+		if id&wire.NodeTunnel != 0 {
+			return
+		}
+	}
+	p.drained = true
+	p.send(wire.AppendDrained(nil))
+}
+
+// frame handles one frame of an open connection.
+func (f *fake) frame(p *peer, content []byte) error {
+	op, err := wire.ParseOp(content)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch op {
+	case wire.OpPing:
+		token, err := wire.ParsePing(content)
+		p.send(wire.AppendPong(nil, token))
+		return err
+	case wire.OpPong:
+		_, err := wire.ParsePong(content)
+		return err
+	case wire.OpCredit:
+		return f.grant(p, content)
+	case wire.OpDrain:
+		return f.drain(p, content)
+	case wire.OpBye:
+		if _, _, err := wire.ParseBye(content); err != nil {
+			return err
+		}
+		return net.ErrClosed
+	case wire.OpRequest, wire.OpReply, wire.OpCancel:
+		return f.request(p, op, content)
+	case wire.OpBroadcast, wire.OpPublish, wire.OpSubscribe, wire.OpUnsubscribe:
+		return f.message(p, op, content)
+	case wire.OpOpen, wire.OpOpened, wire.OpData, wire.OpAllow, wire.OpFinish, wire.OpAbort:
+		return f.tunnel(p, op, content)
+	}
+	return unexpected("not of a client")
+}
+
+func (f *fake) grant(p *peer, content []byte) error {
+	kind, n, err := wire.ParseCredit(content)
+	if err != nil {
+		return err
+	}
+	if kind > wire.KindEvent || p.cluster == "" && kind != wire.KindEvent {
+		return unexpected("kind of credit")
+	}
+	p.credit[kind], err = wire.AddCredit(p.credit[kind], n)
+	return err
+}
+
+func (f *fake) drain(p *peer, content []byte) error {
+	if err := wire.ParseDrain(content); err != nil {
+		return err
+	}
+	if p.cluster == "" || p.draining {
+		return unexpected("drain")
+	}
+	p.draining = true
+	f.retire(p)
+	if f.mistake == "drained does not wait" {
+		p.drained = true
+		p.send(wire.AppendDrained(nil))
+	}
+	p.settle()
+	return nil
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/project-iris/iris/conformance"
+)
+
+func TestListNamesEveryCase(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Equal(t, exitPassed, run(t.Context(), []string{"list"}, &out, &errs))
+	require.Equal(t, len(conformance.Cases()), bytes.Count(out.Bytes(), []byte("\n")))
+	require.Contains(t, out.String(), "MUST   RELAY-10.6/a-finish-is-passed-on\n")
+	require.Empty(t, errs.String())
+}
+
+func TestWrongUseIsTold(t *testing.T) {
+	for _, args := range [][]string{nil, {"dance"}, {"relay", "-nothing"}, {"list", "more"}, {"relay", "-filter", "no such case"}} {
+		var out, errs bytes.Buffer
+		require.Equal(t, exitUsage, run(t.Context(), args, &out, &errs), args)
+		require.NotEmpty(t, errs.String(), args)
+	}
+}
+
+func TestWithoutAnEndpointNothingIsJudged(t *testing.T) {
+	t.Setenv("IRIS_RUNTIME_DIR", t.TempDir())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	var out, errs bytes.Buffer
+	require.Equal(t, exitNoEndpoint, run(t.Context(), []string{"relay", "-port", port}, &out, &errs))
+	require.Contains(t, errs.String(), "attach to the endpoint")
+}
