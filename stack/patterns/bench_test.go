@@ -26,7 +26,11 @@ func (s *echoSink) Reply(_ *link.Turn, r patterns.Reply) {
 	}
 }
 
-func (s *echoSink) Cancel(*link.Turn, uint64) {}
+func (s *echoSink) Cancel(*link.Turn, uint64)                   {}
+func (s *echoSink) Broadcast(*link.Turn, patterns.Message) bool { return true }
+func (s *echoSink) Event(*link.Turn, patterns.Message) bool     { return true }
+
+func (*echoSink) Tunnel(*link.Turn, *patterns.Tunnel, patterns.Open) bool { return false }
 
 // benchmarkRoundTrip has a client on the first host and services on the given ones.
 func benchmarkRoundTrip(b *testing.B, batch int, serving ...int) {

@@ -1,6 +1,7 @@
-// Package patterns is request/reply over the overlay: a request goes to one
-// member of a named cluster of services, on this node or on another, and ends in
-// exactly one outcome.
+// Package patterns is how applications talk over the overlay. A request goes to
+// one member of a named cluster of services, on this node or on another, and ends
+// in exactly one outcome. A broadcast goes to all members of a cluster, an event
+// to all subscribers of a topic.
 //
 // # Promises
 //
@@ -11,17 +12,48 @@
 // the time that is left, never fires early, and at most some milliseconds late.
 // A member that refused a request is not asked again for the same request.
 //
+// A session's broadcasts and events come in their order, and none twice, to each
+// member that has been one all along. A subscription is effective when it is
+// confirmed: what is published anywhere after that reaches it (adr/0006). Publishers
+// do not wait for members: one without credit misses the message, which is
+// counted, and so does a node that a link has no room to, after the sender has waited for a second.
+//
+// A tunnel ends once at each end: both sides have finished, and everything has
+// come; or it is aborted, by a session or because something is lost, and what has
+// come is a prefix of what was sent. An open goes to another member only if it was
+// refused or provably not sent. Who may send how much is between the applications;
+// a peer that sends more breaks its tunnel. Messages of a tunnel are drawn in
+// tunnel_message.go.
+//
 // # Not promised
 //
 // Requests of one session to one member node leave in order, but nothing orders
-// their execution. Nothing is kept for a member that is away.
+// their execution. Nothing is kept for a member that is away. Broadcasts and
+// events are best effort: they are lost with the nodes that hand them on where more than
+// one of these goes at a time, and where links have no room.
+//
+// # Messages to all of a group
+//
+// Up to 16 nodes get them from the sender's node. To more of them they go through
+// a tree: the sender's node cuts the nodes, sorted by id, into 16 intervals and sends
+// one copy to one node of each, its delegate, which does the same with its interval in its own
+// view. Intervals do not overlap, so nobody gets a copy too many even where views
+// differ. The delegates stay the same while the view does, so that messages do not
+// overtake each other. What was delegated is kept for 1.5 s, and sent again within
+// the interval when the delegate is lost in that time.
+//
+// Members remember how far they are with each session that sends to the group: they
+// drop what they have had, and hold back what comes before the message that
+// it names as its predecessor, for at most 1.5 s (0.1 s where they have just become
+// members, because it may be from before), 256 messages and 1 MiB of a session.
 //
 // # Concurrency
 //
 // [Node] may be used by any number of goroutines, a [Port] by one at a time.
 // One mutex guards all tables; neither a [Sink] nor the [Overlay] is called
 // while it is held. Run alone calls Announce, Watch and Unwatch, so these cannot
-// overtake each other. A message costs no goroutine, channel, timer or allocation.
+// overtake each other. A [Tunnel] has a mutex of its own, for which the same holds;
+// a goroutine, which Run waits for, opens the stream of a tunnel. A message costs no goroutine, channel, timer or allocation.
 //
 // # Messages between nodes
 //
@@ -31,6 +63,9 @@
 //	reply    | 2 | id 8 | code 1 | text n 4 | headers n 4 | text | headers | payload |
 //	refusal  | 3 | id 8 | reason 1 | headers n 4 | headers | payload |
 //	cancel   | 4 | id 8 |
+//	to all   | 5 or 6 | 0 | hops 1 | flow 4 | sequence 8 | name n 2 | headers n 4 | name | headers | payload |
+//	to all   | 5 or 6 | 1 | hops 1 | flow 4 | sequence 8 | name n 2 | headers n 4 |
+//	         | previous 8 | origin 32 | lo 32 | hi 32 | name | headers | payload |
 //
 // The id is the requester's: a generation in the upper 44 bits, an index in the
 // lower 20. Within an index the generation only rises, so a node that remembers
@@ -39,4 +74,12 @@
 // rounded up, 2^32-1 being none. The reason is 1 overloaded, 2 draining, 3 no
 // member here; a refusal returns headers and payload of the request, which the
 // requester's node has not kept (adr/0003).
+//
+// To all of a group: 5 is a broadcast to the cluster, 6 an event for the topic. Hops is how often the
+// message may be sent yet, this time included, 1 to 8. The flow is the sender's session, and
+// the sequence grows with each of its broadcasts and events, from 1. In the second form the receiver
+// sees to the nodes from lo to hi, itself included; lo and hi are the same where it
+// has nobody to see to. Origin is the sender's node, which is the peer in the first form. Previous is the
+// sequence of the session's message to the group before this one, 0 if there was
+// none within 1.5 s.
 package patterns

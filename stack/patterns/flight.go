@@ -57,7 +57,7 @@ func (n *Node) place(e *entry, r Request, now time.Duration) step {
 			return step{end: n.finish(e, CodeTimeout, false)}
 		}
 	}
-	m := n.choose(e)
+	m := n.choose(e.group, e.tried, e.asker.sink == nil)
 	if m == nil {
 		return n.unplaced(e, r)
 	}
@@ -72,21 +72,20 @@ func (n *Node) place(e *entry, r Request, now time.Duration) step {
 	return step{entry: e, attempt: e.attempt, to: m.at, flow: e.flow, request: r}
 }
 
-// choose yields the member to offer e to, or nil. A request of another node
-// stays here. A local member is preferred while it is not busier.
-func (n *Node) choose(e *entry) *member {
-	if len(e.tried) >= maxTries {
+// choose yields the member of g to offer something to, or nil. What another node
+// asks for stays here. A local member is preferred while it is not busier.
+func (n *Node) choose(g *group, tried []*party, remote bool) *member {
+	if len(tried) >= maxTries {
 		return nil
 	}
-	g := e.group
-	here, here2 := g.locals.pick(n.rng, e.tried)
-	if e.asker.sink == nil || here != nil && here.inflight == 0 {
+	here, here2 := g.locals.pick(n.rng, tried)
+	if remote || here != nil && here.inflight == 0 {
 		if here != nil {
 			g.locals.charge(here, here2)
 		}
 		return here
 	}
-	there, there2 := g.remotes.pick(n.rng, e.tried)
+	there, there2 := g.remotes.pick(n.rng, tried)
 	switch {
 	case here != nil && (there == nil || here.busier(there) <= 0):
 		g.locals.charge(here, here2)

@@ -18,38 +18,98 @@ const (
 	idleAfter      = 5 * time.Minute
 )
 
-// A group is a cluster as this node knows it: it serves it, or has sent to it.
-// Guarded by the node's mutex.
+// A group is a cluster or a topic as this node knows it: it hosts members of it,
+// or has sent to it. Guarded by the node's mutex.
 type group struct {
+	kind     overlay.Kind
 	name     string
 	key      overlay.Key
 	locals   pool
-	remotes  pool
-	inflight int // entries that refer to it
+	remotes  pool // of a cluster
+	inflight int  // entries that refer to it
 
 	watched *list.Element // in the node's list, last used first; nil: not watched
 	used    time.Duration // about when it was sent to
 	viewed  bool          // the first view is in
+	awaited chan struct{} // closed when it is; nil: nobody waits
 	parked  struct {      // requests that wait for it
 		chain
 		n int
 	}
+	waiting []*opening // tunnels that wait for it
+
+	// For messages to all. The slices are replaced, never changed, so that they can be used
+	// without the lock.
+	here      []*party     // the sessions that are members
+	nodes     []link.ID    // the other nodes that host members, sorted
+	salt      uint64       // chooses among them
+	kept      []*delegated // oldest first
+	unspread  []*delegated // that wait for the first view, oldest first
+	keptBytes int          // of both
+	joined    uint64       // changes whenever the first session joins
+	joinedAt  time.Duration
+	confirmed bool // since then, every peer has learnt of it
 
 	// What the overlay was told, and who waits for it to be confirmed.
 	changed     bool // is on the node's list of changed groups
+	lapsed      bool // was not watched in between
 	toldCount   int
 	toldWatch   bool
 	toldWaiters []chan struct{}
 }
 
-// open yields the group of a name, new if need be.
+// open yields the cluster of a name, new if need be.
 func (n *Node) open(name []byte) *group {
-	g := n.groups[string(name)]
-	if g == nil {
-		g = &group{name: string(name), key: overlay.KeyOf(overlay.KindCluster, name)}
-		n.groups[g.name], n.keys[g.key] = g, g
+	if g := n.groups[string(name)]; g != nil {
+		return g
 	}
+	return n.add(n.groups, overlay.KindCluster, string(name))
+}
+
+// openTopic does so for a topic.
+func (n *Node) openTopic(name []byte) *group {
+	if g := n.topics[string(name)]; g != nil {
+		return g
+	}
+	return n.add(n.topics, overlay.KindTopic, string(name))
+}
+
+func (n *Node) add(to map[string]*group, kind overlay.Kind, name string) *group {
+	g := &group{kind: kind, name: name, key: overlay.KeyOf(kind, []byte(name)), salt: n.rng.Uint64()}
+	to[name], n.keys[g.key] = g, g
 	return g
+}
+
+// wanted is whether views of g are: it is sent to, or a member may have to hand on
+// what others send.
+func (g *group) wanted() bool { return g.watched != nil || len(g.here) > 0 }
+
+// join makes a session a member of g.
+func (n *Node) join(g *group, at *party) {
+	if len(g.here) == 0 {
+		n.joins++
+		g.joined, g.joinedAt, g.confirmed = n.joins, n.now(), false
+	}
+	g.here = append(slices.Clip(g.here), at)
+}
+
+// part ends that.
+func (n *Node) part(g *group, at *party) {
+	if i := slices.Index(g.here, at); i >= 0 {
+		g.here = slices.Concat(g.here[:i], g.here[i+1:])
+	}
+	n.lapse(g)
+}
+
+// lapse forgets the view of g if it is no longer wanted.
+func (n *Node) lapse(g *group) {
+	if len(g.here) == 0 {
+		g.confirmed = false
+	}
+	if !g.wanted() {
+		g.viewed, g.lapsed = false, true
+		n.setRemotes(g, nil)
+	}
 }
 
 // use notes that g is sent to. It returns false if g cannot be watched because
@@ -105,23 +165,38 @@ func (n *Node) forgetIdle(now time.Duration) time.Duration {
 // forget ends watching g, to which nothing is in flight.
 func (n *Node) forget(g *group) {
 	n.watched.Remove(g.watched)
-	g.watched, g.viewed = nil, false
-	n.setRemotes(g, nil)
+	g.watched = nil
+	n.lapse(g)
 	n.change(g)
 	n.drop(g)
 }
 
 // drop lets go of g if nothing is known of it.
 func (n *Node) drop(g *group) {
-	if g.watched == nil && g.inflight == 0 && len(g.locals.members) == 0 {
-		delete(n.groups, g.name)
-		delete(n.keys, g.key)
+	if g.wanted() || g.inflight > 0 {
+		return
 	}
+	if g.kind == overlay.KindTopic {
+		delete(n.topics, g.name)
+	} else {
+		delete(n.groups, g.name)
+	}
+	delete(n.keys, g.key)
 }
 
 // setRemotes takes over a view, keeping what is known of members that stay.
 // Requests in flight to one that goes are not touched: it may be draining.
 func (n *Node) setRemotes(g *group, view []overlay.Member) {
+	g.nodes = make([]link.ID, 0, len(view))
+	for _, v := range view {
+		if v.Count > 0 && v.Node != n.self {
+			g.nodes = append(g.nodes, v.Node)
+		}
+	}
+	slices.SortFunc(g.nodes, link.ID.Compare)
+	if g.kind == overlay.KindTopic {
+		return
+	}
 	old := make(map[link.ID]*member, len(g.remotes.members))
 	for _, m := range g.remotes.members {
 		old[m.at.node] = m

@@ -1,6 +1,7 @@
 package patterns_test
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 	"sync"
@@ -60,6 +61,8 @@ func (o *manualOverlay) Unwatch(g overlay.Key) {
 	o.unwatched = append(o.unwatched, g)
 }
 
+func (o *manualOverlay) AwaitRoom(context.Context, link.ID, uint64) error { return nil }
+
 func (o *manualOverlay) Send(_ *link.Turn, to link.ID, flow uint64, head, body []byte) error {
 	m := slices.Concat(head, body)
 	o.mu.Lock()
@@ -74,6 +77,10 @@ func (o *manualOverlay) Send(_ *link.Turn, to link.ID, flow uint64, head, body [
 	return err
 }
 
+func (o *manualOverlay) OpenStream(context.Context, link.ID, link.StreamHandler) (patterns.Stream, error) {
+	return nil, link.ErrClosed
+}
+
 // fail has Send fail from now on, or succeed again.
 func (o *manualOverlay) fail(err error) {
 	o.mu.Lock()
@@ -83,6 +90,8 @@ func (o *manualOverlay) fail(err error) {
 
 // id of a message.
 func (s sent) id() uint64 { return binary.BigEndian.Uint64(s.body[1:]) }
+
+func be64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
 
 func be32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
 

@@ -2,8 +2,10 @@ package patterns
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +19,18 @@ import (
 func TestMessagesHaveTheseBytes(t *testing.T) {
 	request := Request{ID: 3<<20 | 5, Cluster: []byte("demo"), Budget: 1500*time.Millisecond + 1, Headers: []byte{0x81}, Payload: []byte("ask")}
 	reply := Reply{ID: 7, Code: CodeFailed, Text: []byte("why"), Headers: []byte{0x80}, Payload: []byte("ok")}
+	broadcast := cast{kind: kindBroadcast, hops: 8, flow: 9, sequence: 42, Message: Message{Name: []byte("demo"), Headers: []byte{0x81}, Payload: []byte("hi")}}
+	event := broadcast
+	event.kind, event.hops, event.tree, event.previous = kindEvent, 7, true, 41
+	event.origin, event.lo, event.hi = link.ID{10}, link.ID{1}, link.ID{255}
+	id := func(first string) string { return first + strings.Repeat("00", 31) }
 	for want, got := range map[string][]byte{
 		"01" + "0000000000300005" + "00000009" + "000005dd" + "0004" + "00000001" + "64656d6f" + "81": appendRequest(nil, 9, request),
 		"02" + "0000000000000007" + "05" + "00000003" + "00000001" + "776879" + "80":                  appendReply(nil, reply),
 		"03" + "0000000000000007" + "02" + "00000001" + "80":                                          appendRefusal(nil, 7, reasonDraining, []byte{0x80}),
 		"04" + "0000000000000007": appendCancel(nil, 7),
+		"05" + "00" + "08" + "00000009" + "000000000000002a" + "0004" + "00000001" + "64656d6f" + "81":                                                       appendCast(nil, &broadcast),
+		"06" + "01" + "07" + "00000009" + "000000000000002a" + "0004" + "00000001" + "0000000000000029" + id("0a") + id("01") + id("ff") + "64656d6f" + "81": appendCast(nil, &event),
 	} {
 		require.Equal(t, want, hex.EncodeToString(got))
 	}
@@ -37,9 +46,14 @@ func TestMessagesHaveTheseBytes(t *testing.T) {
 	gotRefusal, err := parseRefusal(append(appendRefusal(nil, 7, reasonDraining, []byte{0x80}), "ask"...))
 	require.NoError(t, err)
 	require.Equal(t, refusal{7, reasonDraining, []byte{0x80}, []byte("ask")}, gotRefusal)
-	id, err := parseCancel(appendCancel(nil, 7))
+	cancelled, err := parseCancel(appendCancel(nil, 7))
 	require.NoError(t, err)
-	require.EqualValues(t, 7, id)
+	require.EqualValues(t, 7, cancelled)
+	for _, want := range []cast{broadcast, event} {
+		got, err := parseCast(append(appendCast(nil, &want), "hi"...))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
 }
 
 func TestBudgetsAreRoundedUp(t *testing.T) {
@@ -56,8 +70,9 @@ func hostile() [][]byte {
 	request := append(appendRequest(nil, 9, Request{ID: 1 << indexBits, Cluster: []byte("c"), Headers: []byte("h")}), "p"...)
 	reply := append(appendReply(nil, Reply{ID: 1 << indexBits, Text: []byte("t"), Headers: []byte("h")}), "p"...)
 	refused := append(appendRefusal(nil, 1<<indexBits, reasonDraining, []byte("h")), "p"...)
-	all := [][]byte{nil, {0}, {5}, {0xff}, append(appendCancel(nil, 1), 0)}
-	for _, whole := range [][]byte{request[:len(request)-1], reply[:len(reply)-1], refused[:len(refused)-1], appendCancel(nil, 1)} {
+	direct, tree := castMessages()
+	all := [][]byte{nil, {0}, {5}, {7}, {0xff}, append(appendCancel(nil, 1), 0)}
+	for _, whole := range [][]byte{request[:len(request)-1], reply[:len(reply)-1], refused[:len(refused)-1], appendCancel(nil, 1), direct, tree} {
 		for n := range whole {
 			all = append(all, whole[:n])
 		}
@@ -74,7 +89,27 @@ func hostile() [][]byte {
 	badCode[9], badReason[9] = 9, 4
 	noReason := bytes.Clone(refused)
 	noReason[9] = 0
-	return append(all, badCode, badReason, noReason)
+	for at, value := range map[int]byte{1: 2, 2: 0, 16: 0, 17: 0xff, 28: 1, 61: 9} {
+		b := bytes.Clone(tree)
+		if b[at] = value; at == 2 {
+			all = append(all, bytes.Clone(b))
+			value = 9
+		}
+		b[at] = value
+		all = append(all, b)
+	}
+	noSequence := bytes.Clone(direct)
+	noSequence[14] = 0
+	return append(all, badCode, badReason, noReason, noSequence)
+}
+
+// castMessages are a message of each form, without payload.
+func castMessages() (direct, tree []byte) {
+	c := cast{kind: kindEvent, hops: 8, flow: 9, sequence: 1, Message: Message{Name: []byte("t"), Headers: []byte("h")}}
+	direct = appendCast(nil, &c)
+	c.kind, c.tree, c.origin, c.lo, c.hi = kindBroadcast, true, link.ID{10}, link.ID{1}, link.ID{8}
+	c.Name = []byte("c")
+	return direct, appendCast(nil, &c)
 }
 
 func TestHostileMessagesAreDropped(t *testing.T) {
@@ -95,6 +130,9 @@ func FuzzMessage(f *testing.F) {
 	f.Add(appendReply(nil, Reply{ID: 1 << indexBits, Payload: []byte("x")}))
 	f.Add(appendRefusal(nil, 1<<indexBits, reasonOverloaded, nil))
 	f.Add(appendCancel(nil, 1<<indexBits))
+	direct, tree := castMessages()
+	f.Add(append(direct, "payload"...))
+	f.Add(append(tree, "payload"...))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		if r, flow, err := parseRequest(msg); err == nil {
 			require.Equal(t, msg, append(appendRequest(nil, flow, r), r.Payload...))
@@ -105,6 +143,9 @@ func FuzzMessage(f *testing.F) {
 		if r, err := parseRefusal(msg); err == nil {
 			require.Equal(t, msg, append(appendRefusal(nil, r.id, r.why, r.headers), r.payload...))
 		}
+		if c, err := parseCast(msg); err == nil {
+			require.Equal(t, msg, append(appendCast(nil, &c), c.Payload...))
+		}
 		// A node with a request at the peer, and a member of its own, survives it twice.
 		n, err := New(Config{Overlay: deafOverlay{}, Seed: 1})
 		require.NoError(t, err)
@@ -112,12 +153,17 @@ func FuzzMessage(f *testing.F) {
 		p.Request(new(link.Turn), Request{ID: 1, Cluster: []byte("d"), Budget: -1})
 		n.View(overlay.KeyOf(overlay.KindCluster, []byte("d")), []overlay.Member{{Node: link.ID{9}, Count: 1}})
 		p.Serve("c")
+		p.Subscribe([]byte("t"))
+		n.View(overlay.KeyOf(overlay.KindCluster, []byte("c")), []overlay.Member{{Node: link.ID{2}, Count: 1}, {Node: link.ID{9}, Count: 1}})
 		for range 2 {
 			n.Message(new(link.Turn), link.ID{9}, msg)
 		}
 		n.Lost(link.ID{9})
 		p.Close(new(link.Turn))
 		require.Zero(t, n.slab.used)
+		for _, g := range n.topics {
+			require.Empty(t, g.here)
+		}
 		require.Zero(t, n.running.Load())
 	})
 }
@@ -128,13 +174,22 @@ type deafOverlay struct{}
 func (deafOverlay) Announce(overlay.Group, int) <-chan struct{}            { return nil }
 func (deafOverlay) Watch(overlay.Key)                                      {}
 func (deafOverlay) Unwatch(overlay.Key)                                    {}
+func (deafOverlay) AwaitRoom(context.Context, link.ID, uint64) error       { return nil }
 func (deafOverlay) Send(*link.Turn, link.ID, uint64, []byte, []byte) error { return nil }
+
+func (deafOverlay) OpenStream(context.Context, link.ID, link.StreamHandler) (Stream, error) {
+	return nil, link.ErrClosed
+}
 
 type deafSink struct{}
 
-func (deafSink) Request(*link.Turn, Request) bool { return true }
-func (deafSink) Reply(*link.Turn, Reply)          {}
-func (deafSink) Cancel(*link.Turn, uint64)        {}
+func (deafSink) Request(*link.Turn, Request) bool   { return true }
+func (deafSink) Reply(*link.Turn, Reply)            {}
+func (deafSink) Cancel(*link.Turn, uint64)          {}
+func (deafSink) Broadcast(*link.Turn, Message) bool { return true }
+func (deafSink) Event(*link.Turn, Message) bool     { return true }
+
+func (deafSink) Tunnel(*link.Turn, *Tunnel, Open) bool { return true }
 
 func TestWatchedGroupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -171,6 +226,10 @@ func TestWatchedGroupsAreBounded(t *testing.T) {
 
 type lastReply struct{ reply Reply }
 
-func (*lastReply) Request(*link.Turn, Request) bool { return true }
-func (s *lastReply) Reply(_ *link.Turn, r Reply)    { s.reply = r }
-func (*lastReply) Cancel(*link.Turn, uint64)        {}
+func (*lastReply) Request(*link.Turn, Request) bool   { return true }
+func (s *lastReply) Reply(_ *link.Turn, r Reply)      { s.reply = r }
+func (*lastReply) Cancel(*link.Turn, uint64)          {}
+func (*lastReply) Broadcast(*link.Turn, Message) bool { return true }
+func (*lastReply) Event(*link.Turn, Message) bool     { return true }
+
+func (*lastReply) Tunnel(*link.Turn, *Tunnel, Open) bool { return true }

@@ -234,7 +234,11 @@ func (s *modelSession) Reply(_ *link.Turn, r patterns.Reply) {
 	}
 }
 
-func (s *modelSession) Cancel(*link.Turn, uint64) {}
+func (s *modelSession) Cancel(*link.Turn, uint64)                   {}
+func (s *modelSession) Broadcast(*link.Turn, patterns.Message) bool { return true }
+func (s *modelSession) Event(*link.Turn, patterns.Message) bool     { return true }
+
+func (*modelSession) Tunnel(*link.Turn, *patterns.Tunnel, patterns.Open) bool { return false }
 
 // check judges the history.
 func (m *model) check(codes map[patterns.Code]int) {

@@ -2,6 +2,7 @@ package patterns
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,13 +15,16 @@ import (
 	"github.com/project-iris/iris/stack/overlay"
 )
 
-// Overlay is what the patterns need from below; *overlay.Overlay is one, that of
-// patternstest another. Its comments state the obligations.
+// Overlay is what the patterns need from below; Over makes one of
+// *overlay.Overlay, that of patternstest is another. Its comments state the obligations.
 type Overlay interface {
 	Announce(g overlay.Group, count int) <-chan struct{}
 	Watch(g overlay.Key)
 	Unwatch(g overlay.Key)
 	Send(t *link.Turn, to link.ID, flow uint64, head, body []byte) error
+	AwaitRoom(ctx context.Context, to link.ID, flow uint64) error
+	// OpenStream may block for a dial. Over adapts that of package overlay.
+	OpenStream(ctx context.Context, to link.ID, h link.StreamHandler) (Stream, error)
 }
 
 // Config is what a Node needs to know.
@@ -42,24 +46,33 @@ type Node struct {
 	maxWatched int
 	wake       chan struct{} // capacity 1: Run has something to do
 	quiet      chan struct{} // capacity 1: running may have become zero
-	running    atomic.Int64  // requests at sessions, until their outcome is handed on
+	running    atomic.Int64  // requests at sessions, until their outcome is handed on; and ends of tunnels
 	heads      sync.Pool     // *[]byte, for the heads of messages
 	dropped    drops
+	slowNodes  atomic.Int64   // how many slow holds
+	dials      sync.WaitGroup // goroutines that open streams; added to with the lock, while Run is not over
 
 	mu          sync.Mutex // guards the fields below, and everything in them
 	rng         *rand.Rand
 	slab        slab
 	wheel       wheel
-	groups      map[string]*group
+	groups      map[string]*group // clusters
+	topics      map[string]*group
 	keys        map[overlay.Key]*group
 	watched     *list.List // of *group, last used first
 	changed     []*group   // that the overlay has to be told about; the first change first
 	parkedBytes int
+	joins       uint64              // numbers what group.joined holds
+	keepers     map[*group]struct{} // that keep messages
+	keptBytes   int                 // of them all
+	flows       flows
+	slow        map[link.ID]bool // nobody waits for room on the links to these nodes
 	peers       map[link.ID]*party
 	ports       uint32 // attached so far
 	owed        []debt
 	draining    bool
 	ended       bool // Run is over
+	tunnels     tunnelTable
 }
 
 var _ overlay.Handler = (*Node)(nil)
@@ -94,9 +107,14 @@ func New(cfg Config) (*Node, error) {
 		slab:       slab{limit: cfg.Limit},
 		wheel:      wheel{armed: never},
 		groups:     make(map[string]*group),
+		topics:     make(map[string]*group),
 		keys:       make(map[overlay.Key]*group),
+		keepers:    make(map[*group]struct{}),
+		flows:      newFlows(),
+		slow:       make(map[link.ID]bool),
 		watched:    list.New(),
 		peers:      make(map[link.ID]*party),
+		tunnels:    tunnelTable{dialing: make(map[*opening]context.CancelFunc)},
 	}, nil
 }
 
@@ -122,15 +140,19 @@ func (n *Node) peer(id link.ID) *party {
 }
 
 // Dropped counts what was received and dropped, by reason: "malformed"
-// messages, a "copy" of a request, and what refers to "unknown" requests, most
-// of them ended before; and outcomes that the link had no room for ("unsent").
+// messages, a "copy" of a request, broadcast or event, and what refers to "unknown" requests, most
+// of them ended before; what a link had no room for ("unsent"), be it an outcome
+// or the copy of a broadcast or event for one node; and each "event" and "broadcast" that a
+// session of this node had no credit for.
 func (n *Node) Dropped() map[string]uint64 {
 	return map[string]uint64{
 		"malformed": n.dropped.malformed.Load(),
 		"copy":      n.dropped.copies.Load(),
 		"unknown":   n.dropped.unknown.Load(),
 		"unsent":    n.dropped.unsent.Load(),
+		"event":     n.dropped.events.Load(),
+		"broadcast": n.dropped.broadcasts.Load(),
 	}
 }
 
-type drops struct{ malformed, copies, unknown, unsent atomic.Uint64 }
+type drops struct{ malformed, copies, unknown, unsent, events, broadcasts atomic.Uint64 }

@@ -268,8 +268,11 @@ func (s *closingSink) Request(t *link.Turn, _ patterns.Request) bool {
 	s.meanwhile()
 	return s.takes
 }
-func (s *closingSink) Reply(*link.Turn, patterns.Reply) {}
-func (s *closingSink) Cancel(*link.Turn, uint64)        {}
+func (s *closingSink) Reply(*link.Turn, patterns.Reply)                      {}
+func (s *closingSink) Cancel(*link.Turn, uint64)                             {}
+func (s *closingSink) Broadcast(*link.Turn, patterns.Message) bool           { return true }
+func (s *closingSink) Event(*link.Turn, patterns.Message) bool               { return true }
+func (*closingSink) Tunnel(*link.Turn, *patterns.Tunnel, patterns.Open) bool { return false }
 
 func TestClosedClientGetsNothingAndCancels(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
@@ -300,7 +303,7 @@ func TestDrainFinishesWhatRunsAndTakesNothingNew(t *testing.T) {
 		defer cancel()
 		err := b.Drain(short)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "1 requests still run")
+		require.ErrorContains(t, err, "1 requests and ends of tunnels still run")
 
 		drained := make(chan error, 2)
 		for range 2 {

@@ -31,6 +31,7 @@ type party struct {
 	members int               // of groups, that are at this other node
 	seen    seen              // of another node
 	used    time.Duration     // when another node last asked
+	tunnels map[*Tunnel]bool  // the session's ends of tunnels
 }
 
 // is tells whether p and q are the same, also when the link to a node was lost

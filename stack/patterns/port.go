@@ -26,7 +26,8 @@ type Reply struct {
 }
 
 // A Sink is a session as the patterns see it. Calls come from many goroutines
-// and must not block; byte slices are valid until return.
+// and must not block; byte slices are valid until return. Some may still come
+// shortly after Port.Close.
 type Sink interface {
 	// Request gives the session's service a request. False: it has no credit, and nothing was done.
 	Request(t *link.Turn, r Request) bool
@@ -34,6 +35,12 @@ type Sink interface {
 	Reply(t *link.Turn, r Reply)
 	// Cancel tells that a request given to the service is no longer wanted.
 	Cancel(t *link.Turn, id uint64)
+	// Broadcast gives the session's service a message to its cluster. False: it has no credit, and misses it.
+	Broadcast(t *link.Turn, m Message) bool
+	// Event gives the session a message to a topic that it has subscribed to. False as for Broadcast.
+	Event(t *link.Turn, m Message) bool
+	// Tunnel offers the session's service a tunnel, to be answered by p.Accept or p.Abort. False: it was not taken.
+	Tunnel(t *link.Turn, p *Tunnel, o Open) bool
 }
 
 // A Port is a session's way in. Its methods are called by one goroutine at a
@@ -41,7 +48,10 @@ type Sink interface {
 type Port struct {
 	node   *Node
 	party  party
-	member *member // in its cluster, if it serves one
+	member *member           // in its cluster, if it serves one
+	topics map[string]*group // that it has subscribed to
+	casts  uint64            // broadcasts and events sent; the reader's own
+	traced map[*group]trace  // the last of them that went to a group through a tree
 }
 
 // Attach gives a session its port. It has to be closed.
@@ -68,6 +78,7 @@ func (p *Port) Serve(cluster string) <-chan struct{} {
 	g := n.open([]byte(cluster))
 	p.member = &member{group: g, at: &p.party, count: 1}
 	g.locals.add(p.member)
+	n.join(g, &p.party)
 	g.toldWaiters = append(g.toldWaiters, told)
 	n.change(g)
 	return told
@@ -164,20 +175,25 @@ func (n *Node) withdraw(p *Port) {
 	}
 	g := p.member.group
 	g.locals.remove(p.member)
+	n.part(g, &p.party)
 	p.member = nil
 	n.change(g)
 	n.drop(g)
 }
 
 // Close detaches: own requests are given up and cancelled at their member,
-// without an outcome; requests that the service was given end as CodeLost.
-// Close is idempotent.
+// without an outcome; requests that the service was given end as CodeLost, and so
+// do tunnels, for the other side; subscriptions end. Close is idempotent.
 func (p *Port) Close(t *link.Turn) {
 	n := p.node
 	n.mu.Lock()
 	p.party.closed = true
 	n.withdraw(p)
+	for _, g := range p.topics {
+		n.unsubscribe(p, g)
+	}
 	n.mu.Unlock()
 	n.sweep(t, func() (outcome, bool) { return n.orphan(&p.party) })
 	n.sweep(t, func() (outcome, bool) { return n.bereave(&p.party) })
+	n.closeTunnels(t, &p.party)
 }

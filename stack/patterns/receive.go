@@ -18,6 +18,8 @@ func (n *Node) Message(t *link.Turn, from link.ID, msg []byte) {
 			err = n.receiveRefusal(t, from, msg)
 		case kindCancel:
 			err = n.receiveCancel(t, from, msg)
+		case kindBroadcast, kindEvent:
+			err = n.receiveCast(t, from, msg)
 		}
 	}
 	if err != nil {
@@ -127,26 +129,35 @@ func (n *Node) receiveCancel(t *link.Turn, from link.ID, msg []byte) error {
 	return nil
 }
 
-// View takes over the members of a group, and sends on what was parked for
+// View takes over the members of a group, and sends on what waited for
 // them. It implements overlay.Handler.
 func (n *Node) View(key overlay.Key, members []overlay.Member) {
 	n.mu.Lock()
 	g := n.keys[key]
-	if g == nil || g.watched == nil {
+	if g == nil || !g.wanted() || g.lapsed { // if lapsed, it may be from before
 		n.mu.Unlock()
 		return
 	}
 	n.setRemotes(g, members)
 	g.viewed = true
+	if g.awaited != nil {
+		close(g.awaited)
+		g.awaited = nil
+	}
+	waited := n.unwait(g)
 	n.mu.Unlock()
 
 	const flushEach = 64
 	var t link.Turn
+	n.take(&t, waited)
 	for i := 1; ; i++ {
 		n.mu.Lock()
 		e := g.parked.head
 		if e == nil {
+			waiting := g.waiting
+			g.waiting = nil
 			n.mu.Unlock()
+			n.resume(&t, waiting)
 			t.End()
 			return
 		}
@@ -159,10 +170,14 @@ func (n *Node) View(key overlay.Key, members []overlay.Member) {
 	}
 }
 
-// Lost ends what was in flight to a peer, and gives up what it has asked for.
+// Lost ends what was in flight to a peer, and gives up what it has asked for; what
+// it was to hand on goes to its members in another way.
 // It implements overlay.Handler.
 func (n *Node) Lost(peer link.ID) {
 	n.mu.Lock()
+	detours := n.detours(peer)
+	delete(n.slow, peer)
+	n.slowNodes.Store(int64(len(n.slow)))
 	p, now := n.peers[peer], n.now()
 	if p != nil && p.members == 0 {
 		delete(n.peers, peer) // if it comes back, it is another party
@@ -173,11 +188,11 @@ func (n *Node) Lost(peer link.ID) {
 		}
 	}
 	n.mu.Unlock()
-	if p == nil {
-		return
-	}
 	var t link.Turn
-	n.sweep(&t, func() (outcome, bool) { return n.bereave(p) })
-	n.sweep(&t, func() (outcome, bool) { return n.orphan(p) })
+	n.take(&t, detours)
+	if p != nil {
+		n.sweep(&t, func() (outcome, bool) { return n.bereave(p) })
+		n.sweep(&t, func() (outcome, bool) { return n.orphan(p) })
+	}
 	t.End()
 }

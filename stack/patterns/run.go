@@ -15,6 +15,7 @@ import (
 func (n *Node) Run(ctx context.Context) error {
 	var waits sync.WaitGroup
 	defer waits.Wait()
+	defer n.dials.Wait()
 	defer n.end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -23,8 +24,9 @@ func (n *Node) Run(ctx context.Context) error {
 		n.tell(ctx, &waits)
 		n.expire(&t)
 		n.settleDebts(&t)
+		missing := n.giveUpMissing(&t)
 		t.End()
-		if rest, any := n.rest(); any {
+		if rest, any := n.rest(missing); any {
 			timer.Reset(rest)
 		} else {
 			timer.Stop()
@@ -38,12 +40,12 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 }
 
-// rest is how long Run may sleep; false: until it is woken.
-func (n *Node) rest() (time.Duration, bool) {
+// rest is how long Run may sleep, not beyond until; false: until it is woken.
+func (n *Node) rest(until time.Duration) (time.Duration, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.now()
-	until := n.forgetIdle(now)
+	until = min(until, n.forgetIdle(now), n.expireKept(now))
 	n.wheel.armed = n.wheel.next()
 	if n.wheel.armed != never {
 		until = min(until, time.Duration(n.wheel.armed)*wheelTick)
@@ -115,15 +117,15 @@ func (n *Node) tell(ctx context.Context, waits *sync.WaitGroup) {
 		}
 		g := n.changed[0]
 		n.changed = n.changed[1:]
-		count, watch, waiters := len(g.locals.members), g.watched != nil, g.toldWaiters
-		announce, rewatch := count != g.toldCount || len(waiters) > 0, watch != g.toldWatch
-		g.changed, g.toldCount, g.toldWatch, g.toldWaiters = false, count, watch, nil
+		count, watch, waiters, joined := len(g.here), g.wanted(), g.toldWaiters, g.joined
+		announce, rewatch := count != g.toldCount || len(waiters) > 0, watch != g.toldWatch || watch && g.lapsed
+		g.changed, g.lapsed, g.toldCount, g.toldWatch, g.toldWaiters = false, false, count, watch, nil
 		n.mu.Unlock()
 
 		if announce {
-			confirmed := n.overlay.Announce(overlay.Group{Kind: overlay.KindCluster, Name: g.name}, count)
+			confirmed := n.overlay.Announce(overlay.Group{Kind: g.kind, Name: g.name}, count)
 			if len(waiters) > 0 {
-				waits.Go(func() { passOn(ctx, confirmed, waiters) })
+				waits.Go(func() { n.passOn(ctx, confirmed, g, joined, waiters) })
 			}
 		}
 		switch {
@@ -135,10 +137,14 @@ func (n *Node) tell(ctx context.Context, waits *sync.WaitGroup) {
 	}
 }
 
-// passOn closes the waiters' channels when confirmed is closed or ctx is done.
-func passOn(ctx context.Context, confirmed <-chan struct{}, waiters []chan struct{}) {
+// passOn closes the waiters' channels when confirmed is closed or ctx is done. The
+// announcement was made when g.joined was joined.
+func (n *Node) passOn(ctx context.Context, confirmed <-chan struct{}, g *group, joined uint64, waiters []chan struct{}) {
 	select {
 	case <-confirmed:
+		n.mu.Lock()
+		g.confirmed = g.confirmed || g.joined == joined && len(g.here) > 0
+		n.mu.Unlock()
 	case <-ctx.Done():
 	}
 	for _, w := range waiters {
@@ -151,6 +157,13 @@ func (n *Node) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ended = true
+	for _, g := range n.keys {
+		if g.awaited != nil {
+			close(g.awaited)
+			g.awaited = nil
+		}
+	}
+	n.tunnels.endDials()
 	for _, g := range n.changed {
 		for _, w := range g.toldWaiters {
 			close(w)
@@ -160,14 +173,15 @@ func (n *Node) end() {
 }
 
 // Drain refuses new work for local members from now on, withdraws all of them,
-// and waits until the requests that they run are answered. If ctx is done first,
-// the error says how many are not.
+// and waits until the requests that they run are answered and this node's tunnels
+// have ended. If ctx is done first, the error says how many have not.
 func (n *Node) Drain(ctx context.Context) error {
 	n.mu.Lock()
 	n.draining = true
 	for _, g := range n.groups {
 		if len(g.locals.members) > 0 {
-			g.locals = pool{}
+			g.locals, g.here = pool{}, nil
+			n.lapse(g)
 			n.change(g)
 		}
 	}
@@ -176,7 +190,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		select {
 		case <-n.quiet:
 		case <-ctx.Done():
-			return fmt.Errorf("patterns: drain: %d requests still run: %w", n.running.Load(), ctx.Err())
+			return fmt.Errorf("patterns: drain: %d requests and ends of tunnels still run: %w", n.running.Load(), ctx.Err())
 		}
 	}
 	n.calm() // for another Drain

@@ -83,6 +83,8 @@ type session struct {
 	replies   map[uint64][]patterns.Reply
 	onRequest func(t *link.Turn, r patterns.Request) // called without the lock
 	onReply   func(id uint64)                        // called with the lock
+	deaf      bool                                   // has no credit for broadcasts and events
+	heard     []string                               // payloads of broadcasts and events
 }
 
 type served struct {
@@ -162,6 +164,19 @@ func (s *session) Cancel(_ *link.Turn, id uint64) {
 	defer s.mu.Unlock()
 	s.cancelled = append(s.cancelled, id)
 }
+
+func (s *session) Broadcast(_ *link.Turn, m patterns.Message) bool { return s.hear(m) }
+func (s *session) Event(_ *link.Turn, m patterns.Message) bool     { return s.hear(m) }
+
+func (s *session) hear(m patterns.Message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.deaf {
+		s.heard = append(s.heard, string(m.Payload))
+	}
+	return !s.deaf
+}
+func (*session) Tunnel(*link.Turn, *patterns.Tunnel, patterns.Open) bool { return false }
 
 // send sends a request to "c" whose payload is its id.
 func (s *session) send(id uint64, budget time.Duration) {

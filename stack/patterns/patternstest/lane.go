@@ -87,7 +87,7 @@ func (l *lane) hand() {
 		l.net.mu.Lock()
 		to, from := l.net.nodes[l.to], l.net.nodes[l.from]
 		l.net.mu.Unlock()
-		if to != nil && from != nil {
+		if to != nil && from != nil && (l.net.Drop == nil || !l.net.Drop(l.from, l.to)) {
 			to.Handler.Message(&l.turn, l.from, msg)
 		}
 	}

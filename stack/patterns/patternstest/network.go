@@ -27,17 +27,20 @@ type Network struct {
 	Delay time.Duration
 	// Refuse, if set, is asked for each send; an error refuses it. Set it before the first Join.
 	Refuse func(from, to link.ID) error
+	// Drop, if set, is asked for each message that arrives; it is lost if true. Set it before the first Join.
+	Drop func(from, to link.ID) bool
 
 	wake chan struct{}
 
-	mu     sync.Mutex // guards the fields below, and those of the nodes
-	nodes  map[link.ID]*Overlay
-	events []func() // for Run, in their order
+	mu      sync.Mutex // guards the fields below, and those of the nodes
+	nodes   map[link.ID]*Overlay
+	events  []func() // for Run, in their order
+	streams map[*stream]bool
 }
 
 // New makes a network without nodes.
 func New() *Network {
-	return &Network{wake: make(chan struct{}, 1), nodes: make(map[link.ID]*Overlay)}
+	return &Network{wake: make(chan struct{}, 1), nodes: make(map[link.ID]*Overlay), streams: make(map[*stream]bool)}
 }
 
 // Run delivers views and losses until ctx is done.
@@ -93,6 +96,7 @@ func (w *Network) Kill(id link.ID) {
 	for key := range dead.hosts {
 		w.push(key)
 	}
+	w.cut(id)
 	for _, o := range w.nodes {
 		w.enqueue(func() { o.Handler.Lost(id) })
 		w.enqueue(func() { dead.Handler.Lost(o.id) })
@@ -122,7 +126,7 @@ func (w *Network) pushTo(to *Overlay, key overlay.Key) {
 // An Overlay is one node's side of a Network. It implements patterns.Overlay.
 type Overlay struct {
 	// Handler gets what comes for the node.
-	Handler overlay.Handler
+	Handler Handler
 
 	net     *Network
 	id      link.ID
@@ -134,10 +138,11 @@ type Overlay struct {
 // Announce sets how many members the node hosts. It is confirmed when the views
 // of it are delivered.
 func (o *Overlay) Announce(g overlay.Group, count int) <-chan struct{} {
+	key := g.Key()
 	o.net.mu.Lock()
 	defer o.net.mu.Unlock()
-	o.hosts[g.Key()] = count
-	o.net.push(g.Key())
+	o.hosts[key] = count
+	o.net.push(key)
 	confirmed := make(chan struct{})
 	o.net.enqueue(func() { close(confirmed) })
 	return confirmed
@@ -178,5 +183,18 @@ func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte)
 	}
 	l.append(head, body)
 	t.Touch(l)
+	return nil
+}
+
+// AwaitRoom waits until Refuse lets a message pass, or ctx is done.
+func (o *Overlay) AwaitRoom(ctx context.Context, to link.ID, _ uint64) error {
+	const look = 10 * time.Millisecond
+	for o.net.Refuse != nil && o.net.Refuse(o.id, to) != nil {
+		select {
+		case <-time.After(look):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	return nil
 }
