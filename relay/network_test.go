@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/project-iris/iris/spec/wire"
@@ -16,8 +17,10 @@ type fakeNetwork struct {
 	latest  uint64
 	ports   []*fakePort
 
-	joined chan struct{} // what Attach returns
-	err    error         // what Attach returns
+	topics    map[string][]*fakePort
+	joined    chan struct{} // what Attach returns
+	installed chan struct{} // what Subscribe returns; nil: one that is closed
+	err       error         // what Attach returns
 }
 
 // A call is a request that a member was given.
@@ -39,7 +42,7 @@ type fakePort struct {
 }
 
 func newFakeNetwork() *fakeNetwork {
-	return &fakeNetwork{members: make(map[string][]*fakePort), calls: make(map[uint64]call)}
+	return &fakeNetwork{members: make(map[string][]*fakePort), topics: make(map[string][]*fakePort), calls: make(map[uint64]call)}
 }
 
 func (n *fakeNetwork) Attach(s *Session, cluster string) (Port, <-chan struct{}, error) {
@@ -182,4 +185,112 @@ func (p *fakePort) Close() {
 		p.reply(c.origin, wire.Reply{ID: c.id, Code: wire.CodeLost})
 	}
 	p.Flush()
+}
+
+// Broadcast gives a message to every member.
+func (p *fakePort) Broadcast(m wire.Broadcast) wire.Code {
+	p.network.mu.Lock()
+	members := slices.Clone(p.network.members[string(m.Cluster)])
+	p.network.mu.Unlock()
+	m.ID = 0
+	for _, to := range members {
+		to.session.PushBroadcast(m)
+		p.touch(to.session)
+	}
+	if len(members) == 0 {
+		return wire.CodeNoService
+	}
+	return wire.CodeOK
+}
+
+// Publish gives an event to every subscriber.
+func (p *fakePort) Publish(m wire.Publish) wire.Code {
+	p.network.mu.Lock()
+	subscribers := slices.Clone(p.network.topics[string(m.Topic)])
+	p.network.mu.Unlock()
+	for _, to := range subscribers {
+		to.session.PushEvent(wire.Event{Topic: m.Topic, Headers: m.Headers, Payload: m.Payload})
+		p.touch(to.session)
+	}
+	return wire.CodeOK
+}
+
+// Subscribe takes every topic. It is effective when installed is closed, or at once.
+func (p *fakePort) Subscribe(topic []byte) <-chan struct{} {
+	p.network.mu.Lock()
+	defer p.network.mu.Unlock()
+	p.network.topics[string(topic)] = append(p.network.topics[string(topic)], p)
+	if p.network.installed != nil {
+		return p.network.installed
+	}
+	now := make(chan struct{})
+	close(now)
+	return now
+}
+
+func (p *fakePort) Unsubscribe(topic []byte) {
+	p.network.mu.Lock()
+	defer p.network.mu.Unlock()
+	p.network.topics[string(topic)] = slices.DeleteFunc(p.network.topics[string(topic)], func(q *fakePort) bool { return q == p })
+}
+
+// Open offers a tunnel to the first member.
+func (p *fakePort) Open(o wire.Open) Tunnel {
+	n := p.network
+	n.mu.Lock()
+	members := slices.Clone(n.members[string(o.Cluster)])
+	n.latest++
+	id := n.latest | wire.NodeTunnel
+	n.mu.Unlock()
+	a := &fakeTunnel{port: p, id: o.ID}
+	for _, m := range members {
+		b := &fakeTunnel{port: m, id: id, peer: a}
+		a.peer = b
+		offer := o
+		offer.ID = id
+		if m.session.PushOpen(offer, b) {
+			p.touch(m.session)
+			return a
+		}
+	}
+	p.session.PushAbort(o.ID, wire.CodeNoService, nil)
+	p.touch(p.session)
+	return a
+}
+
+// A fakeTunnel is one end of a tunnel; it knows no allowance but what `full` in a
+// payload says.
+type fakeTunnel struct {
+	port *fakePort
+	id   uint64
+	peer *fakeTunnel
+}
+
+func (x *fakeTunnel) Accept(o wire.Opened) {
+	o.ID = x.peer.id
+	x.pass(x.peer.port.session.PushOpened(o))
+}
+
+func (x *fakeTunnel) Data(last bool, payload []byte) bool {
+	if string(payload) == "full" {
+		return false
+	}
+	x.pass(x.peer.port.session.PushData(wire.Data{ID: x.peer.id, Last: last, Payload: payload}))
+	return true
+}
+
+func (x *fakeTunnel) Allow(n uint32) { x.pass(x.peer.port.session.PushAllow(x.peer.id, n)) }
+func (x *fakeTunnel) Finish()        { x.pass(x.peer.port.session.PushFinish(x.peer.id)) }
+
+func (x *fakeTunnel) Abort(code wire.Code, text []byte) {
+	x.peer.port.session.PushAbort(x.peer.id, code, text)
+	x.port.touch(x.peer.port.session)
+}
+
+func (x *fakeTunnel) pass(ok bool) {
+	x.port.touch(x.peer.port.session)
+	if !ok {
+		x.port.session.PushAbort(x.id, wire.CodeOverloaded, nil)
+		x.port.touch(x.port.session)
+	}
 }

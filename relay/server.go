@@ -43,8 +43,8 @@ type Network interface {
 }
 
 // Port is where a session's reader puts what its client sends. Only that one
-// goroutine calls it. Byte slices are valid until the call returns, and no
-// call may wait for anything.
+// goroutine calls it. Byte slices are valid until the call returns, and but for
+// Broadcast and Publish no call may wait for anything.
 type Port interface {
 	// Request is a request of the client, with an ID that none of its
 	// unanswered ones has. Exactly one PushReply answers it.
@@ -55,6 +55,18 @@ type Port interface {
 	// Cancel says that the client no longer wants the reply to its request id,
 	// which is still unanswered and must still be answered.
 	Cancel(id uint64)
+	// Broadcast and Publish send a message on its way. They may wait, for some
+	// seconds at most, where a way there has no room: other sessions do not notice.
+	Broadcast(m wire.Broadcast) wire.Code
+	Publish(m wire.Publish) wire.Code
+	// Subscribe begins the events of a topic that the session does not have. The
+	// channel is closed when that is effective everywhere; nil: the topic is not taken.
+	Subscribe(topic []byte) <-chan struct{}
+	// Unsubscribe ends them.
+	Unsubscribe(topic []byte)
+	// Open asks for a tunnel, with an id that none of the client's has. Exactly one
+	// PushOpened or PushAbort answers it, maybe before Open returns.
+	Open(o wire.Open) Tunnel
 	// Drain takes the service out of its cluster; what runs goes on.
 	Drain()
 	// Flush ends the turn: the input is drained, and outputs that the calls
@@ -126,11 +138,13 @@ func New(cfg Config) (*Server, error) {
 
 // Client describes an attached application, for status.
 type Client struct {
-	Conn       uint64 // number of its connection, unique in the life of the Server
-	Cluster    string // the name it serves under; empty for a client
-	Unanswered int    // its own requests
-	Running    int    // requests it was given
-	Dropped    uint64 // replies it did not get because it does not read
+	Conn          uint64            // number of its connection, unique in the life of the Server
+	Cluster       string            // the name it serves under; empty for a client
+	Unanswered    int               // its own requests
+	Running       int               // requests it was given
+	Subscriptions int               // topics
+	Tunnels       int               // open or being opened
+	Dropped       map[string]uint64 // what it did not get because it is too slow: reply, event, broadcast
 }
 
 // Clients lists the attached applications in the order in which they came.
@@ -147,7 +161,7 @@ func (s *Server) Clients() []Client {
 
 // Drain tells all clients that the node is leaving, refuses new ones, gives
 // services nothing more, and waits until no client has an unanswered request
-// and no service runs one, or ctx is done; then it returns the cause.
+// or a tunnel and no service runs a request, or ctx is done; then it returns the cause.
 func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	s.leaving.Store(true)
@@ -175,7 +189,7 @@ func (s *Server) Drain(ctx context.Context) error {
 func (s *Server) busy() int {
 	n := 0
 	for _, session := range s.all() {
-		if c, _ := session.describe(); c.Unanswered+c.Running > 0 {
+		if c, _ := session.describe(); c.Unanswered+c.Running+c.Tunnels > 0 {
 			n++
 		}
 	}

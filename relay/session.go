@@ -41,15 +41,22 @@ type Session struct {
 	busy  bool // the port was called in this turn
 	wrote bool // the reader itself has appended to out in this turn
 
+	installing atomic.Int32   // goroutines that wait for a subscription to be effective
+	waits      sync.WaitGroup // the same
+
 	mu         sync.Mutex // guards the fields below
 	cluster    string
 	welcomed   bool
 	reason     error               // why the session is ending; nil while it is not
 	drain      drainState          // how far the service's drain is
-	credit     uint32              // requests the service is ready to be given
+	credit     [3]uint32           // messages the client is ready to be given, by kind: relay.md 5.5
 	unanswered map[uint64]struct{} // the client's own requests
 	given      map[uint64]struct{} // requests the service was given
-	dropped    uint64              // replies replaced because out was full
+	topics     map[string]struct{} // subscribed
+	tunnels    map[uint64]*tunnelEnd
+	offered    int           // tunnels among them that the client was offered
+	dropped    drops         // what the client was too slow for
+	gone       chan struct{} // closed when the session is over; nil before the first topic
 }
 
 // A drainState is how far a service's drain is. relay.md 6.1, 6.3.
@@ -126,8 +133,12 @@ func (s *Session) finish(reason error) {
 	}
 	c, attached := s.describe()
 	s.mu.Lock()
-	s.unanswered, s.given = nil, nil
+	s.unanswered, s.given, s.topics, s.tunnels, s.offered = nil, nil, nil, nil, 0
+	if s.gone != nil {
+		close(s.gone)
+	}
 	s.mu.Unlock()
+	s.waits.Wait()
 	s.sayWhy(reason, attached)
 	limit := flushTime
 	if errors.Is(reason, errGone) {
@@ -178,14 +189,18 @@ func (s *Session) logEnd(reason error, c Client, attached bool) {
 	if e := reasonOf(reason); attached && e != nil && e.Code != wire.CodeClosing {
 		log = s.server.log.Info
 	}
-	log("client ended", "conn", c.Conn, "cluster", c.Cluster, "err", reason, "unanswered", c.Unanswered, "running", c.Running, "dropped", c.Dropped)
+	log("client ended", "conn", c.Conn, "cluster", c.Cluster, "err", reason, "unanswered", c.Unanswered, "running", c.Running, "tunnels", c.Tunnels, "dropped", c.Dropped)
 }
 
 // describe tells about the session, and whether it is attached.
 func (s *Session) describe() (c Client, attached bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Client{Conn: s.id, Cluster: s.cluster, Unanswered: len(s.unanswered), Running: len(s.given), Dropped: s.dropped}, s.welcomed
+	return Client{
+		Conn: s.id, Cluster: s.cluster,
+		Unanswered: len(s.unanswered), Running: len(s.given), Subscriptions: len(s.topics), Tunnels: len(s.tunnels),
+		Dropped: s.dropped.byReason(),
+	}, s.welcomed
 }
 
 func (s *Session) attached() bool {
@@ -197,13 +212,13 @@ func (s *Session) attached() bool {
 // settleLocked draws the conclusions when a request has ended: a service that
 // drains may be drained, and a server that drains one session further.
 func (s *Session) settleLocked() {
-	if s.drain == finishing && len(s.given) == 0 {
+	if s.drain == finishing && len(s.given) == 0 && s.offered == 0 {
 		s.drain = drained
 		if b, err := s.out.Begin(smallFrame); err == nil { // else it does not read, which has consequences of its own
 			s.out.Commit(wire.AppendDrained(b))
 		}
 	}
-	if len(s.unanswered)+len(s.given) == 0 {
+	if len(s.unanswered)+len(s.given)+len(s.tunnels) == 0 {
 		s.server.sessionIdle()
 	}
 }

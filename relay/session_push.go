@@ -13,7 +13,7 @@ const smallFrame = 128
 func (s *Session) PushRequest(r wire.Request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.credit == 0 || s.drain != notDraining || s.server.leaving.Load() || len(s.given) >= maxGiven {
+	if s.reason != nil || s.credit[wire.KindRequest] == 0 || s.drain != notDraining || s.server.leaving.Load() || len(s.given) >= maxGiven {
 		return false
 	}
 	if _, known := s.given[r.ID]; known {
@@ -24,7 +24,7 @@ func (s *Session) PushRequest(r wire.Request) bool {
 		return false
 	}
 	s.out.Commit(wire.AppendRequest(b, r))
-	s.credit--
+	s.credit[wire.KindRequest]--
 	if s.given == nil {
 		s.given = make(map[uint64]struct{})
 	}
@@ -48,7 +48,7 @@ func (s *Session) PushReply(r wire.Reply) {
 	delete(s.unanswered, r.ID)
 	b, err := s.begin(r.Size())
 	if err != nil {
-		s.dropped++
+		s.dropped.replies++
 		r = dropped(r)
 		b, err = s.out.Begin(smallFrame)
 	}
@@ -119,6 +119,9 @@ func (s *Session) rest() {
 	}
 	if len(s.given) == 0 {
 		s.given = nil
+	}
+	if len(s.tunnels) == 0 {
+		s.tunnels = nil
 	}
 	s.mu.Unlock()
 	if b, err := s.out.Begin(smallFrame); err == nil {

@@ -58,6 +58,16 @@ func (s *Session) handle(content []byte) error {
 		return s.reply(content)
 	case wire.OpCancel:
 		return s.cancel(content)
+	case wire.OpBroadcast:
+		return s.broadcast(content)
+	case wire.OpPublish:
+		return s.publish(content)
+	case wire.OpSubscribe:
+		return s.subscribe(content)
+	case wire.OpUnsubscribe:
+		return s.unsubscribe(content)
+	case wire.OpOpen, wire.OpOpened, wire.OpData, wire.OpAllow, wire.OpFinish, wire.OpAbort:
+		return s.handleTunnel(op, content)
 	case wire.OpCredit:
 		return s.addCredit(content)
 	case wire.OpPing:
@@ -74,6 +84,23 @@ func (s *Session) handle(content []byte) error {
 		return errBye
 	}
 	return unexpected(op.String() + " is not for the node, or not now")
+}
+
+// handleTunnel handles a frame of a tunnel.
+func (s *Session) handleTunnel(op wire.Op, content []byte) error {
+	switch op {
+	case wire.OpOpen:
+		return s.openTunnel(content)
+	case wire.OpOpened:
+		return s.acceptTunnel(content)
+	case wire.OpData:
+		return s.data(content)
+	case wire.OpAllow:
+		return s.allow(content)
+	case wire.OpFinish:
+		return s.finishTunnel(content)
+	}
+	return s.abortTunnel(content)
 }
 
 func unexpected(text string) error { return &wire.Error{Code: wire.CodeUnexpected, Text: text} }
@@ -174,7 +201,8 @@ func (s *Session) cancel(content []byte) error {
 	return nil
 }
 
-// addCredit handles a service's readiness for more requests. relay.md 5.5.
+// addCredit handles a client's readiness for more messages of a kind: requests and
+// broadcasts are for services. relay.md 5.5.
 func (s *Session) addCredit(content []byte) error {
 	kind, n, err := wire.ParseCredit(content)
 	if err != nil {
@@ -183,12 +211,12 @@ func (s *Session) addCredit(content []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.cluster == "":
-		return unexpected("credit from a client that is no service")
-	case kind != wire.KindRequest:
+	case kind >= uint32(len(s.credit)):
 		return unexpected("credit of an unknown kind")
+	case kind != wire.KindEvent && s.cluster == "":
+		return unexpected("credit from a client that is no service")
 	}
-	s.credit, err = wire.AddCredit(s.credit, n)
+	s.credit[kind], err = wire.AddCredit(s.credit[kind], n)
 	return err
 }
 

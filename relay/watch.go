@@ -13,12 +13,17 @@ const (
 	silence = 15 * time.Second
 	// maxStall is how long a client may read nothing although something waits for it.
 	maxStall = 15 * time.Second
+	// dropsEvery is how often a slow client is logged.
+	dropsEvery = time.Minute
 )
 
 // A pulse is what the watch remembers of a session. Owned by the watch.
 type pulse struct {
 	quiet  time.Time // since when nothing was heard; zero before the first look
 	pinged bool
+
+	told   uint64    // messages that it missed, as logged last
+	toldAt time.Time // when
 }
 
 // watch looks at all sessions at intervals, so that none needs a timer or
@@ -44,8 +49,9 @@ func (s *Session) check(now time.Time) {
 	if !s.attached() {
 		return // the handshake has a deadline of its own
 	}
+	s.tellDrops(now)
 	if s.heard.Swap(false) || s.pulse.quiet.IsZero() {
-		s.pulse = pulse{quiet: now}
+		s.pulse.quiet, s.pulse.pinged = now, false
 	}
 	switch quiet := now.Sub(s.pulse.quiet); {
 	case s.out.Stalled(now) >= maxStall:
@@ -56,4 +62,18 @@ func (s *Session) check(now time.Time) {
 		s.pulse.pinged = true
 		s.rest()
 	}
+}
+
+// tellDrops logs a client that misses messages because it is slow, now and then.
+func (s *Session) tellDrops(now time.Time) {
+	s.mu.Lock()
+	missed, cluster := s.dropped, s.cluster
+	s.mu.Unlock()
+	p := &s.pulse
+	if missed.total() == p.told || now.Sub(p.toldAt) < dropsEvery {
+		return
+	}
+	s.server.log.Warn("slow client: it misses messages; let it handle them faster, or subscribe to less",
+		"conn", s.id, "cluster", cluster, "events", missed.events, "broadcasts", missed.broadcasts, "replies", missed.replies)
+	p.told, p.toldAt = missed.total(), now
 }
