@@ -4,8 +4,10 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,4 +86,60 @@ func BenchmarkRequest64InFlight(b *testing.B) {
 	}
 	close(turns)
 	wg.Wait()
+}
+
+// BenchmarkEvent128 is an event from a publisher over a fake node to a subscriber,
+// all in one process.
+func BenchmarkEvent128(b *testing.B) {
+	conn := overSocket(b)
+	var got atomic.Int64
+	require.NoError(b, conn.Subscribe(b.Context(), "t", topicFunc(func([]byte) { got.Add(1) }), nil))
+	event := make([]byte, 128)
+	sent := int64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		for sent-got.Load() > 8192 { // what is beyond the credit is dropped
+			runtime.Gosched()
+		}
+		if err := conn.Publish(b.Context(), "t", event); err != nil {
+			b.Fatal(err)
+		}
+		sent++
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkTunnel64K is messages of 64 KiB through a tunnel, one way.
+func BenchmarkTunnel64K(b *testing.B) {
+	node := fakenode.New(fakenode.Config{})
+	b.Cleanup(node.Close)
+	path := filepath.Join(b.TempDir(), "node.sock")
+	require.NoError(b, node.Listen(path))
+	dial := iris.WithDialer(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	})
+	sink := func(t *iris.Tunnel) {
+		for {
+			if _, err := t.Recv(context.Background()); err != nil {
+				return
+			}
+		}
+	}
+	s, err := iris.Register(1, "sink", &handler{tunnel: sink}, nil, dial)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, s.Unregister()) })
+	conn, err := iris.Connect(1, dial)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, conn.Close()) })
+	tunnel, err := conn.Tunnel(b.Context(), "sink")
+	require.NoError(b, err)
+	message := make([]byte, 64<<10)
+	b.SetBytes(int64(len(message)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := tunnel.Send(b.Context(), message); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, tunnel.Close())
 }

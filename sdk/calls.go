@@ -14,7 +14,8 @@ import (
 // may be made on the next one.
 var errNotSent = errors.New("not sent")
 
-// An ending is how a request ended: a reply, or the end of the session.
+// An ending is how a request ended: a reply, or the end of the session. Or how
+// another command of the application's ended, such as a subscribe.
 type ending struct {
 	code wire.Code
 	text string
@@ -29,8 +30,8 @@ type call struct {
 	ending
 }
 
-// calls is the table of a session's unanswered requests: at most limit, because
-// the node allows no more. Requests beyond wait for a place in their order. The
+// calls is the table of a session's unanswered requests and other commands: at most
+// limit, because the node allows no more requests. Those beyond wait for a place in their order. The
 // id of a request is its place in the table and a generation, so that a late
 // reply never meets the next user of the place.
 type calls struct {

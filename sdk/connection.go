@@ -18,6 +18,8 @@ type Connection struct {
 	port    int
 	cluster string   // empty: a client
 	service *Service // nil: a client
+	topics  topics
+	crew    crew
 
 	usable atomic.Pointer[session] // takes new requests; nil: await waits
 	stop   context.CancelFunc      // ends the attempts to attach
@@ -48,7 +50,9 @@ func ConnectContext(ctx context.Context, port int, opts ...Option) (*Connection,
 }
 
 func newConnection(port int, opts []Option) *Connection {
-	return &Connection{options: applied(port, opts), port: port, done: make(chan struct{}), changed: make(chan struct{})}
+	c := &Connection{options: applied(port, opts), port: port, done: make(chan struct{}), changed: make(chan struct{})}
+	c.topics.kind, c.topics.crew = wire.KindEvent, &c.crew
+	return c
 }
 
 // open attaches and starts the connection's goroutine, which Close waits for.
@@ -65,7 +69,9 @@ func (c *Connection) open(ctx context.Context) error {
 }
 
 // Close ends the connection: its requests in flight and later ones fail with
-// ErrClosed. On the connection of a service it is the service's Unregister.
+// ErrClosed, its tunnels are broken off, and no further call of a topic's handler
+// starts; those that run are not waited for. On the connection of a service it is
+// the service's Unregister.
 // Idempotent, and callable from handlers; the error is nil for a client.
 func (c *Connection) Close() error {
 	if c.service != nil {
@@ -100,21 +106,34 @@ func (c *Connection) await(ctx context.Context) (*session, error) {
 	}
 }
 
-// install makes s the connection's session, unless that is to end.
+// install makes s the connection's session, unless that is to end. It takes
+// requests as soon as the subscriptions are what they were.
 func (c *Connection) install(s *session) bool {
-	s.onLeaving = func() { c.retire(s) }
-	if c.service != nil {
-		s.work = c.service.work
-	}
+	s.conn = c
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.err != nil || c.draining {
+		c.mu.Unlock()
 		return false
 	}
 	c.session = s
-	c.usable.Store(s)
-	c.notifyLocked()
+	c.mu.Unlock()
+	subs, credit := c.topics.begin(s)
+	if len(subs) > 0 {
+		return s.background(func() { c.resubscribe(s, subs, credit) })
+	}
+	close(s.settled)
+	c.activate(s)
 	return true
+}
+
+// activate lets requests in on s, if it still takes any.
+func (c *Connection) activate(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == s && c.err == nil && !s.leaving.Load() {
+		c.usable.Store(s)
+		c.notifyLocked()
+	}
 }
 
 // retire keeps new requests from s.
@@ -141,6 +160,7 @@ func (c *Connection) shut(reason error, bye []byte) {
 	c.notifyLocked()
 	c.mu.Unlock()
 	c.stop()
+	c.topics.stop()
 	if s != nil {
 		s.end(reason, bye)
 	}
@@ -194,8 +214,9 @@ func (c *Connection) run(ctx context.Context, s *session) {
 // detached takes note that s has ended. It returns whether there is to be another.
 func (c *Connection) detached(s *session) bool {
 	if c.service != nil {
-		c.service.work.lost(s)
+		c.service.lost(s)
 	}
+	c.topics.lost(s)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session = nil
@@ -215,6 +236,7 @@ func (c *Connection) giveUp(reason error) {
 	registered := c.registered
 	c.notifyLocked()
 	c.mu.Unlock()
+	c.topics.stop()
 	c.log.Error("iris: gave up the node", "port", c.port, "cluster", c.cluster, "err", reason)
 	if registered {
 		c.service.drop(err)

@@ -14,6 +14,15 @@
 //	…
 //	defer service.Unregister()
 //
+// # Four patterns
+//
+// Request asks one member of a cluster, Broadcast tells all of them, Tunnel opens
+// an ordered stream of messages to one, and Publish reaches whoever has subscribed
+// to a topic. Broadcast and Publish wait for nobody: what a receiver has no room
+// for is dropped, by the node and counted there, or here and told in the log (see
+// [TopicLimits] and [ServiceLimits]). A tunnel drops nothing: its Send waits until
+// the other side receives.
+//
 // # Outcomes
 //
 // A request ends in exactly one way: with a reply, or with an error that is one
@@ -25,8 +34,9 @@
 //
 // # When the node goes away
 //
-// Requests in flight fail at once with [ErrLost]. The connection attaches again
-// by itself, a service under its name, after pauses of 50 ms to 1 s; requests
+// Requests in flight fail at once with [ErrLost], and tunnels break off with it. The
+// connection attaches again by itself, a service under its name, after pauses of 50
+// ms to 1 s, and subscribes again to its topics before anything else; requests
 // made meanwhile wait for that, bounded by their context. A node that announces
 // that it is leaving is given no new requests, those in flight finish, and new
 // ones wait likewise. After [WithReconnect]'s limit the connection is given up:

@@ -1,9 +1,11 @@
 package iris_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"path/filepath"
@@ -138,4 +140,134 @@ func ExampleService_Shutdown() {
 	defer cancel()
 	fmt.Println(service.Shutdown(ctx))
 	// Output: <nil>
+}
+
+// A board prints what is published.
+type board struct{ seen chan struct{} }
+
+func (b board) HandleEvent(event []byte) {
+	fmt.Printf("%s\n", event)
+	b.seen <- struct{}{}
+}
+
+func ExampleConnection_Subscribe() {
+	defer startNode()()
+	conn, err := iris.Connect(55555)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	news := board{make(chan struct{})}
+	if err := conn.Subscribe(ctx, "news", news, nil); err != nil {
+		log.Fatal(err)
+	}
+	if err := conn.Publish(ctx, "news", []byte("it arrives: the subscription is effective")); err != nil {
+		log.Fatal(err)
+	}
+	<-news.seen
+	fmt.Println(conn.Unsubscribe(ctx, "news"))
+	// Output:
+	// it arrives: the subscription is effective
+	// <nil>
+}
+
+func ExampleConnection_Publish() {
+	defer startNode()()
+	conn, err := iris.Connect(55555)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	fmt.Println(conn.Publish(context.Background(), "news", []byte("whoever listens")))
+	// Output: <nil>
+}
+
+// A listener is a service that prints what is broadcast.
+type listener struct {
+	callback
+	board
+}
+
+func (l *listener) HandleBroadcast(message []byte) { l.HandleEvent(message) }
+
+func ExampleConnection_Broadcast() {
+	defer startNode()()
+	l := &listener{board: board{make(chan struct{})}}
+	service, err := iris.Register(55555, "demo", l, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer service.Unregister()
+	conn, err := iris.Connect(55555)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	if err := conn.Broadcast(context.Background(), "demo", []byte("to all members")); err != nil {
+		log.Fatal(err)
+	}
+	<-l.seen
+	// Output: to all members
+}
+
+// A shouter answers every message of a tunnel until the other side finishes.
+type shouter struct{ callback }
+
+func (s *shouter) HandleTunnel(tunnel *iris.Tunnel) {
+	ctx := context.Background()
+	for {
+		message, err := tunnel.Recv(ctx)
+		if err != nil {
+			return // the tunnel is closed
+		}
+		if err := tunnel.Send(ctx, bytes.ToUpper(message)); err != nil {
+			return
+		}
+	}
+}
+
+func ExampleConnection_Tunnel() {
+	defer startNode()()
+	service, err := iris.Register(55555, "shout", new(shouter), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer service.Unregister()
+	conn, err := iris.Connect(55555)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tunnel, err := conn.Tunnel(ctx, "shout")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, word := range []string{"hello", "tunnel"} {
+		if err := tunnel.Send(ctx, []byte(word)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := tunnel.CloseSend(); err != nil {
+		log.Fatal(err)
+	}
+	for {
+		reply, err := tunnel.Recv(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		fmt.Printf("%s\n", reply)
+	}
+	fmt.Println(tunnel.Close())
+	// Output:
+	// HELLO
+	// TUNNEL
+	// <nil>
 }

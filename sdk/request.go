@@ -65,30 +65,29 @@ func (c *Connection) request(ctx context.Context, cluster string, payload []byte
 			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
 		case err == nil && e.code == wire.CodeClosing && s.leaving.Load():
 		default:
-			return Reply{}, failed(cluster, e, err)
+			return Reply{}, failed(fmt.Sprintf("request to %q", cluster), e, err)
 		}
 		// Again: await waits, for s takes no more requests.
 	}
 }
 
-// failed types the end of a request that did not succeed.
-func failed(cluster string, e ending, err error) error {
-	attempt := fmt.Sprintf("request to %q", cluster)
+// failed types the end of an attempt that did not succeed.
+func failed(attempt string, e ending, err error) error {
 	if err == nil {
 		return outcome(attempt, e.code, e.text)
 	}
 	return wrap(attempt, err)
 }
 
-// fits checks a request against the limits of the node, before anything is sent.
-func fits(l wire.Limits, cluster string, payload []byte, headers wire.Headers) error {
+// fits checks a message against the limits of the node, before anything is sent.
+func fits(l wire.Limits, name string, payload []byte, headers wire.Headers) error {
 	switch {
-	case cluster == "":
+	case name == "":
 		return fmt.Errorf("%w: the name is empty", ErrInvalid)
-	case !utf8.ValidString(cluster):
+	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: the name is not UTF-8", ErrInvalid)
-	case uint64(len(cluster)) > l.Name:
-		return fmt.Errorf("%w: a name of %d bytes, the limit is %d", ErrTooLarge, len(cluster), l.Name)
+	case uint64(len(name)) > l.Name:
+		return fmt.Errorf("%w: a name of %d bytes, the limit is %d", ErrTooLarge, len(name), l.Name)
 	case uint64(len(payload)) > l.Payload:
 		return fmt.Errorf("%w: a payload of %d bytes, the limit is %d", ErrTooLarge, len(payload), l.Payload)
 	case uint64(len(headers)) > l.Headers:
@@ -112,18 +111,12 @@ func (s *session) exchange(ctx context.Context, cluster string, payload []byte, 
 		}
 		return ending{}, err
 	}
-	select {
-	case <-c.done:
-		return c.ending, c.err
-	case <-ctx.Done():
+	e, err := s.outcome(ctx, c, id)
+	if err != nil && err == ctx.Err() {
+		// The node is told even when the deadline passed: it may not have seen it yet.
+		s.writeLate(ctlSize, func(b []byte) []byte { return wire.AppendCancel(b, id) }, func() {})
 	}
-	if !s.calls.abandon(id) {
-		<-c.done // the ending came first
-		return c.ending, c.err
-	}
-	// The node is told even when the deadline passed: it may not have seen it yet.
-	s.writeLate(ctlSize, func(b []byte) []byte { return wire.AppendCancel(b, id) }, func() {})
-	return ending{}, ctx.Err()
+	return e, err
 }
 
 // writeRequest is write with the budget taken as late as possible.

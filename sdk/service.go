@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/spec/wire"
@@ -26,12 +27,14 @@ type ServiceHandler interface {
 	// most ServiceLimits.RequestThreads run at once.
 	HandleRequest(request []byte) ([]byte, error)
 
-	// HandleBroadcast gets a message to all members of the cluster. This version
-	// of the protocol does not deliver broadcasts yet: it is never called.
+	// HandleBroadcast gets a message to all members of the cluster. The slice is
+	// the handler's to keep. At most ServiceLimits.BroadcastThreads run at once.
 	HandleBroadcast(message []byte)
 
-	// HandleTunnel gets a tunnel that was opened to this member. This version of
-	// the protocol does not deliver tunnels yet: it is never called.
+	// HandleTunnel gets a tunnel that was opened to this member and is accepted
+	// already. It runs in a goroutine of its own for as long as it wants the tunnel,
+	// which is closed when it returns, and aborted when it panics. At most
+	// ServiceLimits.TunnelThreads run at once.
 	HandleTunnel(tunnel *Tunnel)
 
 	// HandleDrop is called once if the node is lost and given up; reason says why.
@@ -55,6 +58,12 @@ type Service struct {
 	context RequestContextHandler // nil: handler has no such method
 	work    *work
 	late    sync.WaitGroup // replies that are held back
+
+	broadcasts broadcasts
+	tunnels    atomic.Int64 // handlers that run
+	maxTunnels int64
+
+	takesTunnels atomic.Bool // Init is done
 
 	ending  sync.Once
 	aborted chan struct{} // closed by Abort
@@ -86,9 +95,12 @@ func register(ctx context.Context, port int, cluster string, handler ServiceHand
 	}
 	s := &Service{handler: handler, aborted: make(chan struct{}), ended: make(chan struct{})}
 	s.context, _ = handler.(RequestContextHandler)
-	s.work = newWork(limits.resolve(), func(t *task) { go s.serve(t) })
+	l := limits.resolve()
+	s.work = newWork(l, func(t *task) { go s.serve(t) })
 	s.conn = newConnection(port, opts)
 	s.conn.cluster, s.conn.service = cluster, s
+	s.broadcasts.init(s, l)
+	s.maxTunnels = int64(l.TunnelThreads)
 	if err := s.conn.open(ctx); err != nil {
 		return nil, err
 	}
@@ -109,6 +121,8 @@ func register(ctx context.Context, port int, cluster string, handler ServiceHand
 // until the node knows.
 func (s *Service) begin(ctx context.Context) error {
 	s.work.open()
+	s.broadcasts.open()
+	s.takesTunnels.Store(true)
 	s.conn.mu.Lock()
 	session, err := s.conn.session, s.conn.err
 	s.conn.registered = err == nil
@@ -128,8 +142,9 @@ func (s *Service) begin(ctx context.Context) error {
 	return fmt.Errorf("%w: no pong within %v", ErrNoNode, attachTimeout)
 }
 
-// grant lets requests in on a session, once Init is done.
+// grant lets requests and broadcasts in on a session, once Init is done.
 func (s *Service) grant(session *session) {
+	s.broadcasts.grant(session, s.broadcasts.begin(session))
 	n := s.work.begin(session)
 	if n == 0 {
 		return
@@ -140,13 +155,20 @@ func (s *Service) grant(session *session) {
 	})
 }
 
-// Unregister leaves the cluster: no new requests are taken, running handlers
-// finish, and the connection is closed. After 10 seconds, Shutdown with a context
+// lost takes note that a session has ended.
+func (s *Service) lost(session *session) {
+	s.work.lost(session)
+	s.broadcasts.lost(session)
+}
+
+// Unregister leaves the cluster: nothing new is taken, what was taken is handled,
+// subscriptions end, running handlers finish, those of tunnels included, and the
+// connection is closed. After 10 seconds, Shutdown with a context
 // says otherwise, it is ended as by Abort and the error is ErrTimeout; otherwise the
 // error is nil, also when the node was lost before.
 //
-// Idempotent: every caller waits for the same end. Called within HandleRequest
-// or HandleDrop it returns nil at once and the rest happens by itself, because that
+// Idempotent: every caller waits for the same end. Called within a
+// handler it returns nil at once and the rest happens by itself, because that
 // handler is one of those to wait for.
 func (s *Service) Unregister() error {
 	ctx, cancel := context.WithTimeout(context.Background(), unregisterTimeout)
@@ -182,9 +204,14 @@ func (s *Service) finish() {
 	if session := s.conn.drain(); session != nil {
 		s.withdraw(session)
 	}
+	s.conn.topics.stop()
 	select {
 	case <-s.work.awaitIdle():
 		defer s.late.Wait() // they end with the session
+	case <-s.aborted:
+	}
+	select {
+	case <-s.conn.crew.awaitIdle():
 	case <-s.aborted:
 	}
 	s.conn.shut(ErrClosed, wire.AppendBye(nil, wire.CodeOK, ""))
@@ -212,6 +239,7 @@ func (s *Service) withdraw(session *session) {
 func (s *Service) Abort() {
 	s.abort.Do(func() {
 		close(s.aborted)
+		s.broadcasts.close()
 		s.conn.drain()
 		s.conn.shut(ErrClosed, nil)
 	})

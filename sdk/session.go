@@ -25,19 +25,20 @@ type session struct {
 	in      *wire.Reader
 	limits  wire.Limits
 	calls   calls
-	work    *work         // nil: a client
+	tunnels tunnels
+	conn    *Connection   // set by install, before anything is read
+	settled chan struct{} // closed when the subscriptions of former sessions are effective
 	ponged  chan struct{} // capacity 1, filled by the reader
 	drained chan struct{} // closed by the reader
 	ended   chan struct{} // closed by end
 	leaving atomic.Bool
 
-	onLeaving   func()
 	endOnce     sync.Once
 	drainedOnce sync.Once
 	pongOwed    atomic.Bool
 
 	gather   gatherer
-	late     sync.WaitGroup // frames that found the output full: no more than the limits of what they answer
+	late     sync.WaitGroup // of background: frames that found the output full, no more than the limits of what they answer
 	lateMu   sync.Mutex     // guards lateOver
 	lateOver bool
 }
@@ -137,6 +138,7 @@ func newSession(conn net.Conn, in *wire.Reader, w wire.Welcome) *session {
 		in:      in,
 		limits:  w.Limits,
 		calls:   calls{limit: int(min(w.Limits.Requests, maxPlaces))},
+		settled: make(chan struct{}),
 		ponged:  make(chan struct{}, 1),
 		drained: make(chan struct{}),
 		ended:   make(chan struct{}),
@@ -169,6 +171,52 @@ func (s *session) writeAmong(ctx context.Context, writers, size int, add func([]
 	}
 }
 
+// command writes what add appends under an id, and waits for how the node says it
+// ended. errNotSent: the session has ended.
+func (s *session) command(ctx context.Context, size int, add func(b []byte, id uint64) []byte) (ending, error) {
+	c := s.calls.borrow()
+	defer s.calls.release(c)
+	id, err := s.calls.add(ctx, c)
+	if err != nil {
+		return ending{}, err
+	}
+	if err := s.write(ctx, size, func(b []byte) []byte { return add(b, id) }); err != nil {
+		if !s.calls.withdraw(id) {
+			<-c.done // the session has ended
+		}
+		return ending{}, err
+	}
+	return s.outcome(ctx, c, id)
+}
+
+// commandLate is command for one that is to be sent even if ctx ends; sent is
+// called when it is, or never will be.
+func (s *session) commandLate(ctx context.Context, size int, add func(b []byte, id uint64) []byte, sent func()) (ending, error) {
+	c := s.calls.borrow()
+	defer s.calls.release(c)
+	id, err := s.calls.add(context.Background(), c) // waits for other commands only
+	if err != nil {
+		sent()
+		return ending{}, err
+	}
+	s.writeLate(size, func(b []byte) []byte { return add(b, id) }, sent)
+	return s.outcome(ctx, c, id)
+}
+
+// outcome waits for the ending of a call that was sent, until ctx ends.
+func (s *session) outcome(ctx context.Context, c *call, id uint64) (ending, error) {
+	select {
+	case <-c.done:
+		return c.ending, c.err
+	case <-ctx.Done():
+	}
+	if !s.calls.abandon(id) {
+		<-c.done // the ending came first
+		return c.ending, c.err
+	}
+	return ending{}, ctx.Err()
+}
+
 // confirm waits until the node has handled what was written before: it answers
 // pings in their order. The end of the session is no error here. The error is the
 // bare one of ctx.
@@ -198,19 +246,28 @@ func (s *session) writeLate(size int, add func([]byte) []byte, done func()) {
 		done()
 		return
 	}
-	s.lateMu.Lock()
-	defer s.lateMu.Unlock()
-	if s.lateOver {
-		done()
-		return
-	}
-	s.late.Go(func() {
+	started := s.background(func() {
 		_ = s.write(context.Background(), size, add) // ends with the session
 		done()
 	})
+	if !started {
+		done()
+	}
 }
 
-// awaitLate waits for what writeLate started; there is no more of it afterwards.
+// background runs fn, which ends with the session, in a goroutine that the
+// connection waits for. False: the session is over.
+func (s *session) background(fn func()) bool {
+	s.lateMu.Lock()
+	defer s.lateMu.Unlock()
+	if s.lateOver {
+		return false
+	}
+	s.late.Go(fn)
+	return true
+}
+
+// awaitLate waits for what background started; there is no more of it afterwards.
 func (s *session) awaitLate() {
 	s.lateMu.Lock()
 	s.lateOver = true
@@ -218,14 +275,15 @@ func (s *session) awaitLate() {
 	s.late.Wait()
 }
 
-// end ends the session: calls in flight fail with reason, and the connection is
+// end ends the session: calls in flight and tunnels fail with reason, and the connection is
 // closed, after a bye if there is one. Idempotent; waits until it is closed.
 func (s *session) end(reason error, bye []byte) {
 	s.endOnce.Do(func() {
 		defer close(s.ended)
 		s.leaving.Store(true)
-		s.onLeaving()
+		s.conn.retire(s)
 		s.calls.end(reason)
+		s.tunnels.end(reason)
 		ctx, cancel := context.WithTimeout(context.Background(), byeTimeout)
 		defer cancel()
 		if bye == nil {

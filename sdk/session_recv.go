@@ -22,14 +22,14 @@ func (s *session) read() error {
 		if err != nil {
 			return err
 		}
-		if s.work == nil && s.leaving.Load() && s.calls.endIfIdle() {
+		if s.conn.service == nil && s.leaving.Load() && s.tunnels.endIfIdle() && s.calls.endIfIdle() {
 			return errLeft
 		}
 	}
 }
 
 // errLeft ends the session of a client whose node is leaving, when its requests
-// are answered. relay.md 6.5. That of a service is the node's to end.
+// are answered and its tunnels have ended. relay.md 6.5. That of a service is the node's to end.
 var errLeft = errors.New("it is leaving")
 
 // byeFor is what to say to the node when reading ended with err: nothing if it
@@ -80,6 +80,31 @@ func (s *session) handle(content []byte) error {
 		return s.handleLeaving(content)
 	case wire.OpBye:
 		return s.handleBye(content)
+	case wire.OpDone:
+		return s.handleDone(content)
+	case wire.OpBroadcast:
+		return s.handleBroadcast(content)
+	case wire.OpEvent:
+		return s.handleEvent(content)
+	}
+	return s.handleTunnel(op, content)
+}
+
+// handleTunnel acts on one frame of a tunnel.
+func (s *session) handleTunnel(op wire.Op, content []byte) error {
+	switch op {
+	case wire.OpOpen:
+		return s.handleOpen(content)
+	case wire.OpOpened:
+		return s.handleOpened(content)
+	case wire.OpData:
+		return s.handleData(content)
+	case wire.OpAllow:
+		return s.handleAllow(content)
+	case wire.OpFinish:
+		return s.handleFinish(content)
+	case wire.OpAbort:
+		return s.handleAbort(content)
 	}
 	return unexpected("a node does not send " + op.String())
 }
@@ -110,15 +135,36 @@ func (s *session) handleReply(content []byte) error {
 	return nil
 }
 
+// handleDone completes a command.
+func (s *session) handleDone(content []byte) error {
+	id, code, text, err := wire.ParseDone(content)
+	if err != nil {
+		return err
+	}
+	if c := s.calls.answered(id); c != nil {
+		c.code, c.text = code, text
+		c.done <- struct{}{}
+	}
+	return nil
+}
+
+func (s *session) handleEvent(content []byte) error {
+	e, err := wire.ParseEvent(content)
+	if err != nil {
+		return err
+	}
+	return s.conn.topics.event(s, e)
+}
+
 func (s *session) handleRequest(content []byte) error {
 	r, err := wire.ParseRequest(content)
 	if err != nil {
 		return err
 	}
-	if s.work == nil {
+	if s.conn.service == nil {
 		return unexpected("a request to a client")
 	}
-	return s.work.take(s, r)
+	return s.conn.service.work.take(s, r)
 }
 
 func (s *session) handleCancel(content []byte) error {
@@ -126,10 +172,10 @@ func (s *session) handleCancel(content []byte) error {
 	if err != nil {
 		return err
 	}
-	if s.work == nil {
+	if s.conn.service == nil {
 		return unexpected("a cancel to a client")
 	}
-	s.work.cancel(s, id)
+	s.conn.service.work.cancel(s, id)
 	return nil
 }
 
@@ -173,7 +219,7 @@ func (s *session) handleLeaving(content []byte) error {
 		return err
 	}
 	if !s.leaving.Swap(true) {
-		s.onLeaving()
+		s.conn.retire(s)
 	}
 	return nil
 }

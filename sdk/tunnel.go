@@ -1,7 +1,277 @@
 package iris
 
-// A Tunnel is an ordered stream of messages to one member of a cluster. This
-// version of the protocol has none yet: nothing makes a Tunnel.
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/project-iris/iris/spec/wire"
+)
+
+const (
+	tunnelWindow = 512 << 10        // bytes that the other side may send ahead
+	closeTimeout = 10 * time.Second // bounds Close
+)
+
+// A Tunnel is an ordered stream of messages, both ways, between this program and
+// one member of a cluster. A message may be of any size: it travels in chunks, and
+// only as fast as the other side receives. Safe for concurrent use; messages
+// that are sent at the same time do not mix.
+//
+// What was received is always a prefix of what was sent. A tunnel that breaks off
+// is an error on both sides.
 type Tunnel struct {
-	_ struct{}
+	session *session
+	id      uint64
+	name    string // for errors
+
+	mu   sync.Mutex // guards the fields below
+	err  error      // why it broke off; nil: it did not
+	over bool       // both sides have finished, or err is set
+
+	sending   bool // somebody has the right to send
+	finished  bool // nothing more is sent
+	window    uint32
+	allowance uint32 // bytes that may be sent
+	sendable  bell
+
+	receiving   bool // somebody has the right to receive
+	remoteDone  bool // nothing more comes
+	closing     bool // what comes is discarded
+	discarded   bool // something was
+	granted     uint32
+	consumed    uint32 // not granted again yet
+	queue       []wire.Data
+	parts       [][]byte // of a message that Recv has begun
+	receivable  bell
+	openedOnce  bool
+	openOutcome bell
+}
+
+// A bell wakes those who wait for a change. It belongs to a mutex.
+type bell struct{ waiting chan struct{} }
+
+func (b *bell) await() <-chan struct{} {
+	if b.waiting == nil {
+		b.waiting = make(chan struct{})
+	}
+	return b.waiting
+}
+
+func (b *bell) ring() {
+	if b.waiting != nil {
+		close(b.waiting)
+		b.waiting = nil
+	}
+}
+
+// Tunnel opens a tunnel to one member of cluster and returns when that has
+// accepted it. The end of ctx means nothing to the tunnel that it returned. The
+// errors are those of a request.
+func (c *Connection) Tunnel(ctx context.Context, cluster string) (*Tunnel, error) {
+	attempt := fmt.Sprintf("tunnel to %q", cluster)
+	for {
+		s, err := c.await(ctx)
+		if err == nil {
+			err = fits(s.limits, cluster, nil, nil)
+		}
+		var t *Tunnel
+		if err == nil {
+			t, err = s.openTunnel(ctx, cluster, attempt)
+		}
+		var refused *abortion
+		switch {
+		case err == nil:
+			return t, nil
+		case err == errNotSent:
+			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+		case errors.As(err, &refused):
+			if refused.code != wire.CodeClosing || !s.leaving.Load() {
+				return nil, outcome(attempt, refused.code, refused.text)
+			}
+		default:
+			return nil, wrap(attempt, err)
+		}
+	}
+}
+
+// openTunnel asks for a tunnel and waits for the outcome.
+func (s *session) openTunnel(ctx context.Context, cluster, name string) (*Tunnel, error) {
+	ms, err := budget(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tunnel{session: s, name: name, granted: tunnelWindow}
+	if err := s.tunnels.add(t); err != nil {
+		return nil, err
+	}
+	o := wire.Open{ID: t.id, Cluster: []byte(cluster), Budget: ms, Window: tunnelWindow}
+	if err := s.write(ctx, o.Size(), func(b []byte) []byte { return wire.AppendOpen(b, o) }); err != nil {
+		s.tunnels.remove(t.id)
+		return nil, err
+	}
+	for {
+		t.mu.Lock()
+		opened, err, changed := t.openedOnce, t.err, t.openOutcome.await()
+		t.mu.Unlock()
+		if opened { // and maybe broken off since
+			return t, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.abort(wire.CodeCancelled, "")
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Close ends the tunnel in good order: what was sent is delivered, and what still
+// comes is discarded. It returns when the other side has finished too, or has
+// taken everything and goes on sending nevertheless: then its next Send fails
+// with ErrClosed. After 10 seconds the tunnel is aborted and the error is
+// ErrTimeout; that of a tunnel that broke off says why. Idempotent.
+func (t *Tunnel) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	t.discard()
+	err := t.finish(ctx)
+	for err == nil {
+		t.mu.Lock()
+		over, broken, changed := t.over, t.err, t.receivable.await()
+		t.mu.Unlock()
+		if over {
+			err = broken
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err == context.DeadlineExceeded {
+		t.abort(wire.CodeTimeout, "the other side did not finish in time")
+	}
+	if err == nil || err == errOwnEnd {
+		return nil
+	}
+	return t.wrap("close", err)
+}
+
+// CloseSend tells the other side that nothing more is sent: its Recv returns
+// io.EOF after what was sent before. Receiving goes on. It waits for a Send that
+// runs. Idempotent.
+func (t *Tunnel) CloseSend() error {
+	if err := t.finish(context.Background()); err != nil && err != errOwnEnd {
+		return t.wrap("close send", err)
+	}
+	return nil
+}
+
+// Abort breaks the tunnel off at once, on both sides; what is on its way may be
+// lost. The other side gets a RemoteError of reason or, if that is empty,
+// ErrClosed. Idempotent; the error is nil.
+func (t *Tunnel) Abort(reason string) error {
+	code := wire.CodeOK
+	if reason != "" {
+		code = wire.CodeFailed
+	}
+	t.abort(code, reason)
+	return nil
+}
+
+// errOwnEnd is the end of a tunnel that this side broke off.
+var errOwnEnd = fmt.Errorf("%w: this side ended the tunnel", ErrClosed)
+
+// errFinished: Send after CloseSend or Close.
+var errFinished = fmt.Errorf("%w: this side has finished", ErrClosed)
+
+// An abortion is the other side's or the node's end of a tunnel.
+type abortion struct {
+	code wire.Code
+	text string
+}
+
+// Error tells the reason.
+func (a *abortion) Error() string {
+	if a.code == wire.CodeOK && a.text == "" {
+		return "the other side closed the tunnel"
+	}
+	return a.cause().Error()
+}
+
+// Unwrap makes it what its code says.
+func (a *abortion) Unwrap() error { return a.cause() }
+
+func (a *abortion) cause() error {
+	switch a.code {
+	case wire.CodeOK:
+		return ErrClosed
+	case wire.CodeFailed:
+		return &RemoteError{a.text}
+	case wire.CodeTimeout:
+		return ErrTimeout
+	case wire.CodeCancelled:
+		return ErrCancelled
+	case wire.CodeNoService:
+		return ErrNoService
+	case wire.CodeOverloaded, wire.CodeClosing:
+		return ErrOverloaded
+	case wire.CodeInvalid:
+		return ErrInvalid
+	}
+	return ErrLost
+}
+
+func (t *Tunnel) wrap(verb string, err error) error { return wrap(t.name+": "+verb, err) }
+
+// abort ends the tunnel at once and tells the other side.
+func (t *Tunnel) abort(code wire.Code, text string) {
+	if t.fail(errOwnEnd) {
+		s := t.session
+		mended := wire.Text([]byte(text))
+		s.writeLate(len(mended)+ctlSize, func(b []byte) []byte { return wire.AppendAbort(b, t.id, code, string(mended)) }, func() {})
+	}
+}
+
+// fail ends the tunnel for a reason; false if it has ended before.
+func (t *Tunnel) fail(err error) bool {
+	t.session.tunnels.remove(t.id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return false
+	}
+	t.err, t.over = err, true
+	if err == errOwnEnd {
+		t.queue, t.parts = nil, nil
+	}
+	t.ringLocked()
+	return true
+}
+
+func (t *Tunnel) ringLocked() {
+	t.sendable.ring()
+	t.receivable.ring()
+	t.openOutcome.ring()
+}
+
+// endIfDone ends the tunnel when both sides have finished. relay.md 10.6.
+func (t *Tunnel) endIfDone() {
+	t.mu.Lock()
+	done := t.finished && t.remoteDone
+	if done {
+		t.over = true
+		t.ringLocked()
+	}
+	t.mu.Unlock()
+	if done {
+		t.session.tunnels.remove(t.id)
+	}
 }

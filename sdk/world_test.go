@@ -64,6 +64,9 @@ type handler struct {
 	init   func(*iris.Connection) error
 	handle func([]byte) ([]byte, error)
 	drop   func(error)
+
+	broadcast func([]byte)
+	tunnel    func(*iris.Tunnel)
 }
 
 func (h *handler) Init(conn *iris.Connection) error {
@@ -80,8 +83,22 @@ func (h *handler) HandleRequest(request []byte) ([]byte, error) {
 	return h.handle(request)
 }
 
-func (h *handler) HandleBroadcast([]byte)    {}
-func (h *handler) HandleTunnel(*iris.Tunnel) {}
+func (h *handler) HandleBroadcast(message []byte) {
+	if h.broadcast != nil {
+		h.broadcast(message)
+	}
+}
+
+func (h *handler) HandleTunnel(tunnel *iris.Tunnel) {
+	if h.tunnel != nil {
+		h.tunnel(tunnel)
+	}
+}
+
+// A topicFunc handles events.
+type topicFunc func(event []byte)
+
+func (f topicFunc) HandleEvent(event []byte) { f(event) }
 
 func (h *handler) HandleDrop(reason error) {
 	if h.drop != nil {

@@ -1,6 +1,6 @@
 // Package fakenode is an iris node without a network, for tests and examples:
 // programs attach to it over the relay protocol, clusters are what they
-// register, and requests go to the members in turn. It keeps the protocol's
+// register, requests and tunnels go to the members in turn, and topics reach all. It keeps the protocol's
 // rules and can be told to break some. Safe for concurrent use.
 package fakenode
 
@@ -19,6 +19,7 @@ import (
 type Config struct {
 	Limits     wire.Limits // if zero, the defaults
 	NoTimeouts bool        // deadlines are left to the other side
+	NoDone     bool        // the outcome of a subscribe is not told
 }
 
 // A Node is a fake node. New makes one.
@@ -32,9 +33,16 @@ type Node struct {
 	leaving  bool
 	sessions map[*session]bool
 	clusters map[string][]*session // members in the order of their turn
+	topics   map[string][]*session // subscribers
 	hellos   map[string]int        // by cluster
 	pongs    int
-	byes     []wire.Code // that programs said
+	dropped  int // messages for want of credit
+
+	subscribes int
+
+	more     bool              // push leaves flushing to flushLocked
+	touched  map[*session]bool // for flushLocked
+	byes     []wire.Code       // that programs said
 	lastID   uint64
 	scratch  []byte              // for push
 	relayed  map[uint64]*request // by the id that the service was given
@@ -58,6 +66,8 @@ func New(cfg Config) *Node {
 		cfg:      cfg,
 		sessions: make(map[*session]bool),
 		clusters: make(map[string][]*session),
+		touched:  make(map[*session]bool),
+		topics:   make(map[string][]*session),
 		hellos:   make(map[string]int),
 		relayed:  make(map[uint64]*request),
 	}
@@ -213,7 +223,8 @@ func (n *Node) serve(conn net.Conn) bool {
 		in:   wire.NewReader(conn, n.cfg.Limits.Frame),
 		out:  wire.NewOutput(conn, 64<<20),
 
-		given: make(map[uint64]bool),
+		given:   make(map[uint64]bool),
+		tunnels: make(map[uint64]*end),
 	}
 	n.sessions[s] = true
 	n.wg.Go(s.run)

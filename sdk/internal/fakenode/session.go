@@ -18,7 +18,8 @@ type session struct {
 	out  *wire.Output
 
 	cluster    string
-	credit     uint32
+	credits    [3]uint32 // by kind
+	tunnels    map[uint64]*end
 	unanswered int // its own requests
 	given      map[uint64]bool
 	draining   bool
@@ -34,7 +35,20 @@ func (s *session) push(add func([]byte) []byte) {
 		return
 	}
 	s.out.Commit(append(b, frame...))
+	if s.node.more {
+		s.node.touched[s] = true
+		return
+	}
 	s.out.Flush()
+}
+
+// flushLocked writes what was pushed while more frames were to be handled.
+func (n *Node) flushLocked() {
+	n.more = false
+	for s := range n.touched {
+		s.out.Flush()
+	}
+	clear(n.touched)
 }
 
 var errBye = errors.New("fakenode: bye")
@@ -95,6 +109,12 @@ func (s *session) handle(content []byte) error {
 	}
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
+	s.node.more = true
+	defer func() {
+		if s.node.more = false; !s.in.Buffered() {
+			s.node.flushLocked()
+		}
+	}()
 	switch op {
 	case wire.OpRequest:
 		return s.request(content)
@@ -104,6 +124,18 @@ func (s *session) handle(content []byte) error {
 		return s.cancel(content)
 	case wire.OpCredit:
 		return s.grant(content)
+	case wire.OpBroadcast:
+		return s.broadcast(content)
+	case wire.OpPublish:
+		return s.publish(content)
+	case wire.OpSubscribe:
+		return s.subscribe(content)
+	case wire.OpUnsubscribe:
+		return s.unsubscribe(content)
+	case wire.OpOpen:
+		return s.open(content)
+	case wire.OpOpened, wire.OpData, wire.OpAllow, wire.OpFinish, wire.OpAbort:
+		return s.tunnel(op, content)
 	case wire.OpDrain:
 		s.withdraw()
 		s.draining = true
@@ -124,13 +156,16 @@ func (s *session) handle(content []byte) error {
 	return &wire.Error{Code: wire.CodeUnexpected, Clause: "6.4", Text: "unexpected " + op.String()}
 }
 
-// grant notes credit; the first one makes the session a member.
+// grant notes credit; the first one for requests makes the session a member.
 func (s *session) grant(content []byte) error {
-	_, n, err := wire.ParseCredit(content)
+	kind, n, err := wire.ParseCredit(content)
 	if err != nil {
 		return err
 	}
-	if s.credit, err = wire.AddCredit(s.credit, n); err != nil {
+	if kind > wire.KindEvent || kind != wire.KindEvent && s.cluster == "" {
+		return &wire.Error{Code: wire.CodeUnexpected, Clause: "5.5", Text: "credit of another kind"}
+	}
+	if s.credits[kind], err = wire.AddCredit(s.credits[kind], n); err != nil || kind != wire.KindRequest {
 		return err
 	}
 	if members := s.node.clusters[s.cluster]; !slices.Contains(members, s) {
@@ -159,14 +194,14 @@ func (s *session) request(content []byte) error {
 		s.answer(wire.Reply{ID: r.ID, Code: wire.CodeNoService})
 		return nil
 	}
-	at := slices.IndexFunc(members, func(m *session) bool { return m.credit > 0 })
+	at := slices.IndexFunc(members, func(m *session) bool { return m.credits[wire.KindRequest] > 0 })
 	if at < 0 {
 		s.answer(wire.Reply{ID: r.ID, Code: wire.CodeOverloaded})
 		return nil
 	}
 	m := members[at]
 	n.clusters[string(r.Cluster)] = append(slices.Delete(members, at, at+1), m)
-	m.credit--
+	m.credits[wire.KindRequest]--
 	n.lastID++
 	relayed := &request{id: n.lastID, from: s, to: m, fromID: r.ID}
 	n.relayed[relayed.id] = relayed
@@ -286,8 +321,15 @@ func (s *session) gone() {
 	n := s.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	defer n.flushLocked()
 	delete(n.sessions, s)
 	s.withdraw()
+	for topic, subscribers := range n.topics {
+		n.topics[topic] = slices.DeleteFunc(subscribers, func(o *session) bool { return o == s })
+	}
+	for _, e := range s.tunnels {
+		e.peer.abort(wire.CodeLost, "")
+	}
 	for _, r := range n.relayed {
 		if r.from == s && n.finish(r) {
 			r.to.cancelLocked(r)

@@ -1,0 +1,82 @@
+package iris
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/project-iris/iris/spec/wire"
+)
+
+// Broadcast sends message to every member of cluster, this program's own service
+// included if it is one; message is not kept. It returns when the message is
+// handed to the node, and says nothing about members: there may be none. Members
+// that are connected throughout get the broadcasts of one connection in their
+// order, each at most once; one that is too slow misses some. The error is
+// ErrTooLarge, ErrInvalid, ErrTimeout, ErrCancelled or ErrClosed.
+func (c *Connection) Broadcast(ctx context.Context, cluster string, message []byte) error {
+	err := c.send(ctx, cluster, message, func(s *session) error {
+		m := wire.Broadcast{Cluster: []byte(cluster), Payload: message}
+		return s.post(ctx, m.Size(), func(b []byte) []byte { return wire.AppendBroadcast(b, m) })
+	})
+	if err != nil {
+		return wrap(fmt.Sprintf("broadcast to %q", cluster), err)
+	}
+	return nil
+}
+
+// Publish sends event to every subscriber of topic, this connection included if
+// it is one; event is not kept. It returns when the event is handed to the node,
+// and waits for no subscriber: see TopicLimits. Subscribers that are connected
+// throughout get the events of one connection in their order, each at most once.
+// The errors are those of Broadcast.
+func (c *Connection) Publish(ctx context.Context, topic string, event []byte) error {
+	err := c.send(ctx, topic, event, func(s *session) error {
+		m := wire.Publish{Topic: []byte(topic), Payload: event}
+		return s.post(ctx, m.Size(), func(b []byte) []byte { return wire.AppendPublish(b, m) })
+	})
+	if err != nil {
+		return wrap(fmt.Sprintf("publish to %q", topic), err)
+	}
+	return nil
+}
+
+// send checks a message and posts it, on a further session if the first one
+// provably did not take it.
+func (c *Connection) send(ctx context.Context, name string, payload []byte, post func(*session) error) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s, err := c.await(ctx)
+		if err == nil {
+			err = fits(s.limits, name, payload, nil)
+		}
+		if err == nil {
+			err = post(s)
+		}
+		if err != errNotSent {
+			return err
+		}
+		s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+	}
+}
+
+// post is write for messages that nobody waits for: many of them go to the
+// connection at once.
+func (s *session) post(ctx context.Context, size int, add func([]byte) []byte) error {
+	for {
+		b, err := s.out.Begin(size)
+		if err == nil {
+			s.out.Commit(add(b))
+			s.gather.flushSoon(s.out, size, s.background)
+			return nil
+		}
+		if !errors.Is(err, wire.ErrFull) {
+			return errNotSent
+		}
+		if err := s.out.AwaitRoom(ctx); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
