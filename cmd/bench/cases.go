@@ -2,24 +2,39 @@ package main
 
 import "strings"
 
+// The kinds of workload.
+const (
+	request = "request" // closed loop of requests and replies
+	publish = "publish" // events as fast as they go, to a number of subscribers
+	stream  = "stream"  // one tunnel; in NATS a subject with one subscriber
+)
+
 // A workload is what one case does.
 type workload struct {
 	Name   string  `json:"name"`
-	Size   int     `json:"size"`      // bytes of request and reply
-	Flight int     `json:"in_flight"` // requests in flight at once
+	Kind   string  `json:"kind"`
+	Size   int     `json:"size"`      // bytes of a message
+	Flight int     `json:"in_flight"` // requests in flight at once, or subscribers
 	Cross  bool    `json:"cross"`     // client and service on different nodes
-	Target float64 `json:"target"`    // ratio to reach: of p50 with one in flight (at most), of the rate otherwise (at least)
+	Target float64 `json:"target"`    // ratio to reach: of p50 with one request in flight (at most), of the rate otherwise (at least)
 }
+
+// latency tells whether the case is about the latency of a request by itself.
+func (w workload) latency() bool { return w.Kind == request && w.Flight == 1 }
 
 // cases are the rows of the design's table of numbers to reach.
 func cases(only string) []workload {
 	all := []workload{
-		{Name: "request across, 64 B, one at a time", Size: 64, Flight: 1, Cross: true, Target: 0.9},
-		{Name: "request across, 64 B, 64 in flight", Size: 64, Flight: 64, Cross: true, Target: 2},
-		{Name: "request across, 1 KiB, 64 in flight", Size: 1 << 10, Flight: 64, Cross: true, Target: 1.5},
-		{Name: "request across, 64 KiB, 64 in flight", Size: 64 << 10, Flight: 64, Cross: true, Target: 0.9},
-		{Name: "request local, 64 B, one at a time", Size: 64, Flight: 1, Target: 0.6},
-		{Name: "request local, 64 B, 64 in flight", Size: 64, Flight: 64, Target: 2},
+		{"request across, 64 B, one at a time", request, 64, 1, true, 0.9},
+		{"request across, 64 B, 64 in flight", request, 64, 64, true, 2},
+		{"request across, 1 KiB, 64 in flight", request, 1 << 10, 64, true, 1.5},
+		{"request across, 64 KiB, 64 in flight", request, 64 << 10, 64, true, 0.9},
+		{"request local, 64 B, one at a time", request, 64, 1, false, 0.6},
+		{"request local, 64 B, 64 in flight", request, 64, 64, false, 2},
+		{"publish across, 128 B, 1 subscriber", publish, 128, 1, true, 2.5},
+		{"publish across, 1 KiB, 1 subscriber", publish, 1 << 10, 1, true, 0.9},
+		{"publish across, 128 B, 4 subscribers", publish, 128, 4, true, 2.5},
+		{"tunnel across, 64 KiB messages", stream, 64 << 10, 1, true, 0.85},
 	}
 	var chosen []workload
 	for _, c := range all {

@@ -67,38 +67,91 @@ func runIrisNode(folder string, args []string) error {
 	return nil
 }
 
-// An echoService replies with the request.
-type echoService struct{}
-
-func (echoService) Init(*iris.Connection) error            { return nil }
-func (echoService) HandleRequest(b []byte) ([]byte, error) { return b, nil }
-func (echoService) HandleBroadcast([]byte)                 {}
-func (echoService) HandleTunnel(*iris.Tunnel)              {}
-func (echoService) HandleDrop(reason error) {
-	fmt.Fprintln(os.Stderr, "bench: service dropped:", reason)
+// A service of Iris, with a function for requests.
+type service struct {
+	handle  func([]byte) ([]byte, error)
+	counter *counter
 }
 
-// irisService serves echo until stdin ends.
+func (s service) Init(*iris.Connection) error            { return nil }
+func (s service) HandleRequest(b []byte) ([]byte, error) { return s.handle(b) }
+func (s service) HandleBroadcast([]byte)                 {}
+func (s service) HandleDrop(reason error)                { fmt.Fprintln(os.Stderr, "bench: service dropped:", reason) }
+
+// HandleTunnel counts the messages of a stream.
+func (s service) HandleTunnel(t *iris.Tunnel) {
+	for {
+		if _, err := t.Recv(context.Background()); err != nil {
+			_ = t.Close()
+			return
+		}
+		s.counter.add()
+	}
+}
+
+// HandleEvent counts an event.
+func (s service) HandleEvent([]byte) { s.counter.add() }
+
+// irisService serves until stdin ends.
 func irisService(port int) error {
-	s, err := iris.Register(port, subject, echoService{}, nil)
-	if err != nil {
-		return err
+	var c counter
+	echo := func(b []byte) ([]byte, error) { return b, nil }
+	for name, s := range map[string]service{echoName: {echo, &c}, sinkName: {echo, &c}, tallyName: {c.answer, &c}} {
+		registered, err := iris.Register(port, name, s, nil)
+		if err != nil {
+			return err
+		}
+		defer registered.Unregister()
+	}
+	ctx := context.Background()
+	for _, subscribers := range []int{1, 4} {
+		for range subscribers {
+			conn, err := iris.Connect(port)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			if err := conn.Subscribe(ctx, fmt.Sprintf("%s%d", topicName, subscribers), service{nil, &c}, nil); err != nil {
+				return err
+			}
+		}
 	}
 	fmt.Println("ready")
 	awaitEnd()
-	return s.Unregister()
+	return nil
 }
 
-// irisRequester attaches a client.
-func irisRequester(port int) (func([]byte) ([]byte, error), func(), error) {
+// An irisClient is a client of Iris.
+type irisClient struct{ conn *iris.Connection }
+
+func attachIris(port int) (client, error) {
 	conn, err := iris.Connect(port)
-	if err != nil {
-		return nil, nil, err
-	}
-	request := func(b []byte) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		return conn.Request(ctx, subject, b)
-	}
-	return request, func() { _ = conn.Close() }, nil
+	return irisClient{conn}, err
 }
+
+func (c irisClient) request(name string, message []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return c.conn.Request(ctx, name, message)
+}
+
+func (c irisClient) publish(name string, message []byte) error {
+	return c.conn.Publish(context.Background(), name, message)
+}
+
+func (c irisClient) stream(message []byte, more func() bool) (int, error) {
+	ctx := context.Background()
+	t, err := c.conn.Tunnel(ctx, sinkName)
+	if err != nil {
+		return 0, err
+	}
+	sent := 0
+	for ; more(); sent++ {
+		if err := t.Send(ctx, message); err != nil {
+			return sent, err
+		}
+	}
+	return sent, t.Close()
+}
+
+func (c irisClient) close() { _ = c.conn.Close() }

@@ -22,8 +22,6 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const subject = "echo"
-
 // natsSpec is what a nats-server process is told.
 type natsSpec struct {
 	Port        int    `json:"port"`
@@ -72,7 +70,7 @@ func (s *system) awaitRoute() error {
 	}
 	defer nc.Close()
 	for range 100 {
-		if _, err = nc.Request(subject, nil, 100*time.Millisecond); err == nil {
+		if _, err = nc.Request(echoName, nil, 100*time.Millisecond); err == nil {
 			return nil
 		}
 		<-time.After(50 * time.Millisecond)
@@ -95,7 +93,7 @@ func runNATSServer(spec string) error {
 		return err
 	}
 	server, err := natsserver.NewServer(&natsserver.Options{
-		ServerName: strconv.Itoa(n.Port), Host: "127.0.0.1", Port: n.Port, NoSigs: true, NoLog: true,
+		ServerName: strconv.Itoa(n.Port), Host: "127.0.0.1", Port: n.Port, NoSigs: true, NoLog: true, MaxPending: 1 << 30,
 		Cluster: natsserver.ClusterOpts{Name: "bench", Host: "127.0.0.1", Port: n.ClusterPort, TLSConfig: conf, TLSTimeout: 5},
 		Routes:  []*url.URL{route},
 	})
@@ -114,38 +112,85 @@ func runNATSServer(spec string) error {
 
 func natsURL(port int) string { return fmt.Sprintf("nats://127.0.0.1:%d", port) }
 
-// natsService serves echo until stdin ends.
+// natsService serves until stdin ends.
 func natsService(port int) error {
+	var c counter
 	nc, err := nats.Connect(natsURL(port))
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	if _, err := nc.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
-		return err
+	handlers := map[string]nats.MsgHandler{
+		echoName: func(m *nats.Msg) { _ = m.Respond(m.Data) },
+		sinkName: func(*nats.Msg) { c.add() },
+		tallyName: func(m *nats.Msg) {
+			b, _ := c.answer(m.Data)
+			_ = m.Respond(b)
+		},
 	}
-	if err := nc.Flush(); err != nil {
-		return err
+	for name, handle := range handlers {
+		if err := subscribeNATS(nc, name, handle); err != nil {
+			return err
+		}
+	}
+	for _, subscribers := range []int{1, 4} {
+		for range subscribers {
+			sub, err := nats.Connect(natsURL(port))
+			if err != nil {
+				return err
+			}
+			defer sub.Close()
+			if err := subscribeNATS(sub, fmt.Sprintf("%s%d", topicName, subscribers), func(*nats.Msg) { c.add() }); err != nil {
+				return err
+			}
+		}
 	}
 	fmt.Println("ready")
 	awaitEnd()
 	return nil
 }
 
-// natsRequester attaches a client.
-func natsRequester(port int) (func([]byte) ([]byte, error), func(), error) {
-	nc, err := nats.Connect(natsURL(port))
+// subscribeNATS subscribes without bounds of the client's own.
+func subscribeNATS(nc *nats.Conn, name string, handle nats.MsgHandler) error {
+	s, err := nc.Subscribe(name, handle)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	return func(b []byte) ([]byte, error) {
-		m, err := nc.Request(subject, b, 10*time.Second)
-		if err != nil {
-			return nil, err
-		}
-		return m.Data, nil
-	}, nc.Close, nil
+	if err := s.SetPendingLimits(-1, -1); err != nil {
+		return err
+	}
+	return nc.Flush()
 }
+
+// A natsClient is a client of NATS.
+type natsClient struct{ nc *nats.Conn }
+
+func attachNATS(port int) (client, error) {
+	nc, err := nats.Connect(natsURL(port))
+	return natsClient{nc}, err
+}
+
+func (c natsClient) request(name string, message []byte) ([]byte, error) {
+	m, err := c.nc.Request(name, message, 10*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return m.Data, nil
+}
+
+func (c natsClient) publish(name string, message []byte) error { return c.nc.Publish(name, message) }
+
+func (c natsClient) stream(message []byte, more func() bool) (int, error) {
+	sent := 0
+	for ; more(); sent++ {
+		if err := c.nc.Publish(sinkName, message); err != nil {
+			return sent, err
+		}
+	}
+	return sent, c.nc.Flush()
+}
+
+func (c natsClient) close() { c.nc.Close() }
 
 // newCA makes the authority of both servers.
 func newCA() (cert, key []byte, err error) {

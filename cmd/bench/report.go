@@ -36,7 +36,7 @@ func (r *report) idle(systems ...*system) {
 
 func (r *report) add(c workload, results map[string][]result) {
 	w := row{workload: c, Iris: median(results["iris"]), NATS: median(results["nats"])}
-	if c.Flight == 1 {
+	if c.latency() {
 		w.Ratio = float64(w.Iris.P50) / float64(w.NATS.P50)
 		w.Met = w.Ratio <= c.Target
 	} else {
@@ -52,6 +52,7 @@ func median(all []result) result {
 		P50:  middle(all, func(r result) time.Duration { return r.P50 }),
 		P99:  middle(all, func(r result) time.Duration { return r.P99 }),
 		Rate: middle(all, func(r result) float64 { return r.Rate }),
+		Lost: middle(all, func(r result) float64 { return r.Lost }),
 	}
 }
 
@@ -73,7 +74,7 @@ func (r *report) printLast(w io.Writer) {
 	}
 	last := r.Rows[len(r.Rows)-1]
 	bound, verdict := "≥", "missed"
-	if last.Flight == 1 {
+	if last.latency() {
 		bound = "≤"
 	}
 	if last.Met {
@@ -84,7 +85,10 @@ func (r *report) printLast(w io.Writer) {
 
 // String shows the figures in the order of the table's head.
 func (r result) String() string {
-	return fmt.Sprintf("%v / %v / %.0f", r.P50.Round(time.Microsecond), r.P99.Round(time.Microsecond), r.Rate)
+	if r.P50 > 0 {
+		return fmt.Sprintf("%v / %v / %.0f", r.P50.Round(time.Microsecond), r.P99.Round(time.Microsecond), r.Rate)
+	}
+	return fmt.Sprintf("%.0f (%.0f %% lost)", r.Rate, 100*r.Lost)
 }
 
 func (r *report) printJSON(w io.Writer) error {

@@ -48,7 +48,8 @@ type task struct {
 type result struct {
 	P50  time.Duration `json:"p50"`
 	P99  time.Duration `json:"p99"`
-	Rate float64       `json:"rate"` // requests a second
+	Rate float64       `json:"rate"` // requests, or events and messages delivered to one subscriber, a second
+	Lost float64       `json:"lost"` // share of what was published and not delivered
 }
 
 // measure runs a client process for one case.

@@ -141,7 +141,7 @@ func TestRequestAndReplyThroughTwoNodes(t *testing.T) {
 func startReply(t *testing.T, n *cluster.Node, name string, command ...string) {
 	t.Helper()
 	args := append([]string{"reply", "-port", strconv.Itoa(n.Port), name, "--"}, command...)
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(irisBinary, args...)
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

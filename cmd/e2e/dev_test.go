@@ -45,7 +45,7 @@ func startDev(t *testing.T) *devNode {
 	log, err := os.Create(d.log)
 	require.NoError(t, err)
 	defer log.Close()
-	d.cmd = exec.Command(binary, "-dev", "-port", strconv.Itoa(port))
+	d.cmd = exec.Command(irisBinary, "-dev", "-port", strconv.Itoa(port))
 	d.cmd.Stderr = log
 	d.began = time.Now()
 	require.NoError(t, d.cmd.Start())

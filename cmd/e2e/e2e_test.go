@@ -24,16 +24,16 @@ import (
 // an idle machine; tests of how long something takes say so.
 const patience = 30 * time.Second
 
-// binary is the iris that all tests run, built once by TestMain.
-var binary string
+// irisBinary is the iris that all tests run, built once by TestMain.
+var irisBinary string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "iris-e2e-")
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(dir, "iris")
-	build := exec.Command("go", "build", "-o", binary, "../iris")
+	irisBinary = filepath.Join(dir, "iris")
+	build := exec.Command("go", "build", "-o", irisBinary, "../iris")
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("go build: %v\n%s", err, out))
 	}
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 // startCluster runs n nodes that see each other, until the test ends.
 func startCluster(t *testing.T, n int) *cluster.Cluster {
 	t.Helper()
-	c, err := cluster.Start(t.Context(), cluster.Config{Nodes: n, Binary: binary})
+	c, err := cluster.Start(t.Context(), cluster.Config{Nodes: n, Binary: irisBinary})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -82,7 +82,7 @@ func run(t *testing.T, stdin string, args ...string) outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, irisBinary, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr

@@ -48,8 +48,8 @@ func TestStrangersNeverAppearAndAreCounted(t *testing.T) {
 	otherKey := filepath.Join(t.TempDir(), "other.pem")
 	require.NoError(t, cluster.WriteKey(otherKey))
 	strangers := []cluster.Config{
-		{Binary: binary, Subnet: subnet, Key: otherKey, Network: home.Network()},
-		{Binary: binary, Subnet: subnet, Key: home.Key(), Network: "another"},
+		{Binary: irisBinary, Subnet: subnet, Key: otherKey, Network: home.Network()},
+		{Binary: irisBinary, Subnet: subnet, Key: home.Key(), Network: "another"},
 	}
 	for i, cfg := range strangers {
 		other, err := cluster.Start(t.Context(), cfg)

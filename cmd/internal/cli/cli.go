@@ -34,6 +34,11 @@ func commands() []command {
 		{"keygen", "-out FILE [-bits N]", "make the RSA key that all nodes of a network share", keygen},
 		{"reply", "[-port P] CLUSTER -- COMMAND ARGS…", "serve requests with a command: stdin to stdout", reply},
 		{"request", "[-port P] [-timeout 5s] CLUSTER [MESSAGE | -]", "send one request, print the reply", request},
+		{"broadcast", "[-port P] CLUSTER [MESSAGE | -]", "send a message to every member of a cluster", broadcast},
+		{"publish", "[-port P] [-lines] TOPIC [MESSAGE | -]", "publish an event, or each line of stdin as one", publish},
+		{"subscribe", "[-port P] [-json] [-count N] TOPIC", "print the events of a topic", subscribe},
+		{"tunnel", "[-port P] [-timeout 5s] CLUSTER | -accept CLUSTER -- COMMAND ARGS…", "connect stdin and stdout with a service, or serve tunnels with a command", tunnel},
+		{"bench", "[options] request | broadcast | publish | tunnel", "measure a pattern through a node", bench},
 		{"status", "[-port P] [-json]", "show what the node at a port knows", status},
 		{"demo", "", "three nodes, two services, one client, and a node that dies", demonstrate},
 	}

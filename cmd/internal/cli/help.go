@@ -37,7 +37,7 @@ func nodeHelp(w io.Writer, flags *flag.FlagSet) {
 	})
 	fmt.Fprint(w, "\nThe commands are:\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "\t%-8s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "\t%-9s %s\n", c.name, c.about)
 	}
 	fmt.Fprint(w, "\n`iris <command> -help` tells more. Exit codes: 0 done, 1 failed, 2 usage, 3 no node at that port,\n"+
 		"4 no such service, 5 timeout, 6 key or authentication.\n")

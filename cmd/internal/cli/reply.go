@@ -19,32 +19,19 @@ func reply(ctx context.Context, std Streams, args []string) error {
 		return err
 	}
 	cluster, argv := flags.Arg(0), flags.Args()[1:]
-	if len(argv) < 2 || argv[0] != "--" {
-		return usagef("reply: name the command to run: iris reply %s -- COMMAND ARGS…", cluster)
-	}
-	path, err := exec.LookPath(argv[1])
-	if err != nil {
-		return usagef("reply: %v", err)
-	}
-	service := &commandService{path: path, args: argv[2:], dropped: make(chan error, 1)}
-	registration, err := iris.Register(*port, cluster, service, nil)
+	command, err := commandOf("reply", cluster, argv)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.Err, "serving %s with %s: interrupt to stop\n", cluster, strings.Join(argv[1:], " "))
-	select {
-	case <-ctx.Done():
-		return registration.Unregister()
-	case err := <-service.dropped:
-		return errors.Join(fmt.Errorf("reply: the node at port %d is gone: %w", *port, err), registration.Unregister())
-	}
+	service := &commandService{path: command[0], args: command[1:], idle: idle{dropped: make(chan error, 1)}}
+	return serve(ctx, std, *port, cluster, argv, service, service.dropped)
 }
 
 // A commandService answers each request with what a command prints.
 type commandService struct {
-	path    string
-	args    []string
-	dropped chan error // capacity 1, filled by HandleDrop
+	idle
+	path string
+	args []string
 }
 
 // HandleRequestContext runs the command with the request on its stdin. The
@@ -66,22 +53,10 @@ func (s *commandService) HandleRequestContext(ctx context.Context, request *iris
 	return nil, fmt.Errorf("%s: %w", s.path, err)
 }
 
-// Init has nothing to prepare.
-func (s *commandService) Init(*iris.Connection) error { return nil }
-
 // HandleRequest is not used: HandleRequestContext is preferred.
 func (s *commandService) HandleRequest(request []byte) ([]byte, error) {
 	return s.HandleRequestContext(context.Background(), &iris.Request{Payload: request})
 }
-
-// HandleBroadcast ignores broadcasts: a command serves requests only.
-func (s *commandService) HandleBroadcast([]byte) {}
-
-// HandleTunnel ignores tunnels: a command serves requests only.
-func (s *commandService) HandleTunnel(*iris.Tunnel) {}
-
-// HandleDrop ends the command line: the node is gone for good.
-func (s *commandService) HandleDrop(reason error) { s.dropped <- reason }
 
 // A boundedBuffer keeps the first max bytes and remembers whether there were more.
 type boundedBuffer struct {

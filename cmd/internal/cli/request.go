@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	iris "github.com/project-iris/iris/sdk"
@@ -21,12 +20,9 @@ func request(ctx context.Context, std Streams, args []string) error {
 	if err := parse(flags, args, 1, 2); err != nil {
 		return err
 	}
-	message := []byte(flags.Arg(1))
-	if flags.Arg(1) == "-" {
-		var err error
-		if message, err = io.ReadAll(io.LimitReader(std.In, maxMessage)); err != nil {
-			return fmt.Errorf("request: read stdin: %w", err)
-		}
+	message, err := messageOf(std, flags.Arg(1))
+	if err != nil {
+		return fmt.Errorf("request: %w", err)
 	}
 	answer, err := ask(ctx, *port, flags.Arg(0), message, *timeout)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -55,10 +57,19 @@ func printStatus(w io.Writer, s node.Status) error {
 	}
 	fmt.Fprintf(table, "\nCLIENT\tCLUSTER\tDETAIL\n")
 	for _, c := range s.Clients {
-		fmt.Fprintf(table, "%d\t%s\t%d unanswered, %d running, %d dropped\n", c.Conn, c.Cluster, c.Unanswered, c.Running, c.Dropped)
+		fmt.Fprintf(table, "%d\t%s\t%s\n", c.Conn, c.Cluster, describe(c))
 	}
 	for reason, n := range s.Refused {
 		fmt.Fprintf(table, "\nREFUSED\t%s\t%d\n", reason, n)
 	}
 	return table.Flush()
+}
+
+// describe tells what a client has and, if it is slow, what it missed.
+func describe(c node.Client) string {
+	text := fmt.Sprintf("%d unanswered, %d running, %d topics, %d tunnels", c.Unanswered, c.Running, c.Subscriptions, c.Tunnels)
+	for _, kind := range slices.Sorted(maps.Keys(c.Dropped)) {
+		text += fmt.Sprintf(", SLOW: missed %d (%s)", c.Dropped[kind], kind)
+	}
+	return text
 }

@@ -27,6 +27,7 @@ type Config struct {
 	Bits    int          // mask length of the network's loopback subnet. If zero, 28: up to 14 nodes
 	Binary  string       // path of iris. If empty, the running program
 	Args    []string     // put before the options of the node
+	Prefix  []string     // command that runs the binary, such as one that enters a network namespace
 	Network string       // network name. If empty, "demo"
 	Key     string       // key file. If empty, a fresh one
 	Subnet  netip.Prefix // within 127.0.0.0/8. If zero, a random one

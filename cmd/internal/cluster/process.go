@@ -22,7 +22,7 @@ import (
 // pollInterval is how often a node is asked while something is awaited.
 const pollInterval = 10 * time.Millisecond
 
-// A Node is one iris process.
+// A Node is one iris process at a time.
 type Node struct {
 	Bind netip.Prefix
 	Port int
@@ -30,9 +30,11 @@ type Node struct {
 
 	Started time.Time // when the process was started
 
-	socket string // path of its Unix socket
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has ended
+	command []string
+	env     []string
+	socket  string // path of its Unix socket
+	cmd     *exec.Cmd
+	exited  chan struct{} // closed when the process has ended
 }
 
 // Add starts one more node, at host number host of the subnet, and does not
@@ -47,32 +49,43 @@ func (c *Cluster) Add(host int) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Bind: bind, Port: port, exited: make(chan struct{})}
-	n.socket = filepath.Join(c.dir, strconv.Itoa(port)+".sock")
-	n.Log = filepath.Join(c.dir, fmt.Sprintf("node-%d-%d.log", host, port))
-	log, err := os.Create(n.Log)
-	if err != nil {
-		return nil, fmt.Errorf("cluster: %w", err)
+	n := &Node{
+		Bind:   bind,
+		Port:   port,
+		Log:    filepath.Join(c.dir, fmt.Sprintf("node-%d-%d.log", host, port)),
+		env:    append(os.Environ(), c.Env()...),
+		socket: filepath.Join(c.dir, strconv.Itoa(port)+".sock"),
 	}
-	defer log.Close()
-	args := append(slices.Clone(c.cfg.Args), "-net", c.cfg.Network, "-rsa", c.cfg.Key,
-		"-port", strconv.Itoa(port), "-bind", bind.String())
-	n.cmd = exec.Command(c.cfg.Binary, args...)
-	n.cmd.Stderr = log
-	n.cmd.Env = append(os.Environ(), c.Env()...)
-	if err := n.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("cluster: start %s: %w", c.cfg.Binary, err)
+	n.command = slices.Concat(c.cfg.Prefix, []string{c.cfg.Binary}, c.cfg.Args,
+		[]string{"-net", c.cfg.Network, "-rsa", c.cfg.Key, "-port", strconv.Itoa(port), "-bind", bind.String()})
+	if err := n.Start(); err != nil {
+		return nil, err
 	}
-	n.Started = time.Now()
 	c.Nodes = append(c.Nodes, n)
-	go n.wait()
 	return n, nil
 }
 
-// wait ends with the process; Kill and Stop wait for it.
-func (n *Node) wait() {
-	_ = n.cmd.Wait() // how it ended is in ProcessState
-	close(n.exited)
+// Start starts the process, again if one has ended, and does not wait for it to
+// be ready.
+func (n *Node) Start() error {
+	log, err := os.OpenFile(n.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(n.command[0], n.command[1:]...)
+	cmd.Stderr = log
+	cmd.Env = n.env
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("cluster: start %s: %w", n.command[0], err)
+	}
+	exited := make(chan struct{})
+	n.cmd, n.exited, n.Started = cmd, exited, time.Now()
+	go func() { // ends with the process; Kill and Wait wait for it
+		_ = cmd.Wait() // how it ended is in ProcessState
+		close(exited)
+	}()
+	return nil
 }
 
 // FreePort finds a TCP port that nobody listens on, below the range from which

@@ -19,7 +19,7 @@ type bridge struct {
 // Attach gives a new session its port. It implements relay.Network.
 func (b *bridge) Attach(s *relay.Session, cluster string) (relay.Port, <-chan struct{}, error) {
 	p := &port{bridge: b, session: s}
-	p.port = b.patterns.Attach(&sink{s})
+	p.port = b.patterns.Attach(&sink{session: s, port: p})
 	if cluster == "" {
 		return p, nil, nil
 	}
@@ -35,19 +35,15 @@ type port struct {
 	turn    link.Turn
 }
 
-// Request sends a request on its way. relay.md 3: names that begin with `$`
+// Request sends a request on its way. relay.md 5.7: names that begin with `$`
 // are the node's own.
 func (p *port) Request(r wire.Request) {
-	if len(r.Cluster) > 0 && r.Cluster[0] == '$' {
+	if wire.Reserved(r.Cluster) {
 		p.session.PushReply(p.bridge.reserved(r))
 		p.turn.Touch(p.session)
 		return
 	}
-	budget := time.Duration(r.Budget) * time.Millisecond
-	if r.Budget == wire.NoDeadline {
-		budget = -1
-	}
-	p.port.Request(&p.turn, patterns.Request{ID: r.ID, Cluster: r.Cluster, Budget: budget, Headers: r.Headers, Payload: r.Payload})
+	p.port.Request(&p.turn, patterns.Request{ID: r.ID, Cluster: r.Cluster, Budget: duration(r.Budget), Headers: r.Headers, Payload: r.Payload})
 }
 
 // Reply answers a request that the session was given.
@@ -83,15 +79,14 @@ func (b *bridge) reserved(r wire.Request) wire.Reply {
 }
 
 // A sink hands what the patterns have for a client to its session.
-type sink struct{ session *relay.Session }
+type sink struct {
+	session *relay.Session
+	port    *port // of the same session
+}
 
 // Request delivers a request to a service; false means that it has no credit.
 func (s *sink) Request(t *link.Turn, r patterns.Request) bool {
-	budget := uint32(wire.NoDeadline)
-	if r.Budget >= 0 {
-		budget = uint32(min(r.Budget.Milliseconds(), wire.NoDeadline-1))
-	}
-	if !s.session.PushRequest(wire.Request{ID: r.ID, Cluster: r.Cluster, Budget: budget, Headers: r.Headers, Payload: r.Payload}) {
+	if !s.session.PushRequest(wire.Request{ID: r.ID, Cluster: r.Cluster, Budget: milliseconds(r.Budget), Headers: headersOf(r.Headers), Payload: r.Payload}) {
 		return false
 	}
 	t.Touch(s.session)
@@ -100,7 +95,7 @@ func (s *sink) Request(t *link.Turn, r patterns.Request) bool {
 
 // Reply delivers the outcome of one of the client's own requests.
 func (s *sink) Reply(t *link.Turn, r patterns.Reply) {
-	s.session.PushReply(wire.Reply{ID: r.ID, Code: wire.Code(r.Code), Text: r.Text, Headers: r.Headers, Payload: r.Payload})
+	s.session.PushReply(wire.Reply{ID: r.ID, Code: wire.Code(r.Code), Text: r.Text, Headers: headersOf(r.Headers), Payload: r.Payload})
 	t.Touch(s.session)
 }
 
@@ -108,4 +103,34 @@ func (s *sink) Reply(t *link.Turn, r patterns.Reply) {
 func (s *sink) Cancel(t *link.Turn, id uint64) {
 	s.session.PushCancel(id)
 	t.Touch(s.session)
+}
+
+// duration is a budget of the relay protocol as the patterns have it.
+func duration(budget uint32) time.Duration {
+	if budget == wire.NoDeadline {
+		return -1
+	}
+	return time.Duration(budget) * time.Millisecond
+}
+
+// milliseconds is the reverse, rounded up: a service is not to give up before its
+// requester does.
+func milliseconds(budget time.Duration) uint32 {
+	if budget < 0 {
+		return wire.NoDeadline
+	}
+	return uint32(min((budget+time.Millisecond-1)/time.Millisecond, wire.NoDeadline-1))
+}
+
+// headersOf checks headers that may come from another node, which may be broken:
+// a client is to get none that are not what the relay protocol says.
+func headersOf(b []byte) wire.Headers {
+	if len(b) == 0 {
+		return nil
+	}
+	h, err := wire.ParseHeaders(b)
+	if err != nil {
+		return nil
+	}
+	return h
 }

@@ -116,7 +116,7 @@ func (n *Node) compose() error {
 	if n.overlay, err = overlay.New(overlay.Config{Transport: n.network.transport, Self: n.id, Log: n.log}); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if n.patterns, err = patterns.New(patterns.Config{Self: n.id, Overlay: n.overlay, Log: n.log}); err != nil {
+	if n.patterns, err = patterns.New(patterns.Config{Self: n.id, Overlay: patterns.Over(n.overlay), Log: n.log}); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
 	n.relay, err = relay.New(relay.Config{

@@ -41,11 +41,13 @@ type Member struct {
 
 // A Client is an application attached to this node.
 type Client struct {
-	Conn       uint64 `json:"conn"`
-	Cluster    string `json:"cluster"`    // empty for a plain client
-	Unanswered int    `json:"unanswered"` // its own requests
-	Running    int    `json:"running"`    // requests it was given
-	Dropped    uint64 `json:"dropped"`    // replies that found no room because it does not read
+	Conn          uint64            `json:"conn"`
+	Cluster       string            `json:"cluster"`       // empty for a plain client
+	Unanswered    int               `json:"unanswered"`    // its own requests
+	Running       int               `json:"running"`       // requests it was given
+	Subscriptions int               `json:"subscriptions"` // topics
+	Tunnels       int               `json:"tunnels"`
+	Dropped       map[string]uint64 `json:"dropped,omitempty"` // what it was too slow for, by kind: a slow consumer
 }
 
 // Probes counts the datagrams of discovery.
