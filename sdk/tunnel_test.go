@@ -171,7 +171,7 @@ func TestSenderWaitsForTheReceiver(t *testing.T) {
 		for tunnel.Send(w.within(time.Second), make([]byte, 1000)) == nil {
 			n++
 		}
-		require.Equal(w, 512<<10/1064, n, "the window")
+		require.Equal(w, 1<<20/1064, n, "the window")
 		require.NoError(w, w.connect().Publish(w.Context(), "t", nil), "nothing else waits")
 		close(g.open)
 		for range n {
