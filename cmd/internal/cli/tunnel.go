@@ -46,7 +46,13 @@ func tunnel(ctx context.Context, std Streams, args []string) error {
 // pipe copies in to the tunnel and the tunnel to out until both have ended.
 func pipe(ctx context.Context, t *iris.Tunnel, in io.Reader, out io.Writer) error {
 	sent := make(chan error, 1)
-	go func() { sent <- pump(ctx, t, in) }()
+	go func() {
+		err := pump(ctx, t, in)
+		if err == nil {
+			err = t.CloseSend()
+		}
+		sent <- err
+	}()
 	err := drainTunnel(ctx, t, out)
 	if err != nil {
 		_ = t.Abort("the other end of the pipe is closed")
@@ -55,7 +61,7 @@ func pipe(ctx context.Context, t *iris.Tunnel, in io.Reader, out io.Writer) erro
 	return <-sent
 }
 
-// pump sends in, then ends this direction.
+// pump sends in to its end.
 func pump(ctx context.Context, t *iris.Tunnel, in io.Reader) error {
 	buffer := make([]byte, tunnelChunk)
 	for {
@@ -66,7 +72,7 @@ func pump(ctx context.Context, t *iris.Tunnel, in io.Reader) error {
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return t.CloseSend()
+			return nil
 		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("tunnel: read: %w", err), t.Abort("reading failed"))
@@ -107,7 +113,8 @@ type tunnelService struct {
 	errs    io.Writer
 }
 
-// HandleTunnel runs the command until it and the tunnel have ended.
+// HandleTunnel runs the command until it and the tunnel have ended. The other end
+// is told of the end of its output only when it has succeeded.
 func (s *tunnelService) HandleTunnel(t *iris.Tunnel) {
 	if err := s.run(t); err != nil {
 		fmt.Fprintln(s.errs, "iris: tunnel:", err)
