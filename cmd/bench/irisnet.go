@@ -73,10 +73,17 @@ type service struct {
 	counter *counter
 }
 
-func (s service) Init(*iris.Connection) error            { return nil }
+// Init has nothing to prepare.
+func (s service) Init(*iris.Connection) error { return nil }
+
+// HandleRequest answers with the function.
 func (s service) HandleRequest(b []byte) ([]byte, error) { return s.handle(b) }
-func (s service) HandleBroadcast([]byte)                 {}
-func (s service) HandleDrop(reason error)                { fmt.Fprintln(os.Stderr, "bench: service dropped:", reason) }
+
+// HandleBroadcast ignores broadcasts.
+func (s service) HandleBroadcast([]byte) {}
+
+// HandleDrop says that the measurement is void.
+func (s service) HandleDrop(reason error) { fmt.Fprintln(os.Stderr, "bench: service dropped:", reason) }
 
 // HandleTunnel counts the messages of a stream.
 func (s service) HandleTunnel(t *iris.Tunnel) {

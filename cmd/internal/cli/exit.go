@@ -23,6 +23,7 @@ const (
 // A usageError is a mistake on the command line.
 type usageError struct{ text string }
 
+// Error tells what is wrong.
 func (e *usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error {
@@ -32,7 +33,10 @@ func usagef(format string, args ...any) error {
 // A keyError says what is wrong with the network key or its file, and the remedy.
 type keyError struct{ err error }
 
+// Error is that of the cause.
 func (e *keyError) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
 func (e *keyError) Unwrap() error { return e.err }
 
 // exitCode maps the outcome of a command to what the process exits with.

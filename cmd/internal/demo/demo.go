@@ -43,14 +43,16 @@ func Run(ctx context.Context, out io.Writer) (err error) {
 
 	quiet := iris.WithLogger(slog.New(slog.DiscardHandler)) // a lost node is part of the play
 	var services []*iris.Service
+	var counters []*counter
 	defer func() {
 		for _, s := range services {
 			err = errors.Join(err, s.Unregister())
 		}
 	}()
 	for i := range 2 {
-		name := fmt.Sprintf("counter on node %d", i+1)
-		s, err := iris.Register(nodes.Nodes[i].Port, "wordcount", &counter{name: name}, nil, iris.WithDialer(nodes.Nodes[i].Dial), quiet)
+		c := &counter{name: fmt.Sprintf("counter on node %d", i+1), heard: make(chan struct{}, 1)}
+		counters = append(counters, c)
+		s, err := iris.Register(nodes.Nodes[i].Port, "wordcount", c, nil, iris.WithDialer(nodes.Nodes[i].Dial), quiet)
 		if err != nil {
 			return err
 		}
@@ -61,11 +63,12 @@ func Run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	return play(ctx, out, nodes, conn)
+	return play(ctx, out, nodes, counters, conn)
 }
 
-// play counts the text once with both services and once while a node dies.
-func play(ctx context.Context, out io.Writer, nodes *cluster.Cluster, conn *iris.Connection) error {
+// play counts the text once with both services, shows the other patterns, and
+// counts it once more while a node dies.
+func play(ctx context.Context, out io.Writer, nodes *cluster.Cluster, counters []*counter, conn *iris.Connection) error {
 	text := writeText(textBytes, 1)
 	parts := split(text, partBytes)
 	fmt.Fprintf(out, "A client on node 3 sends %d KiB of text in %d parts to the cluster \"wordcount\".\n", len(text)>>10, len(parts))
@@ -78,6 +81,9 @@ func play(ctx context.Context, out io.Writer, nodes *cluster.Cluster, conn *iris
 	}
 	job.report(out)
 
+	if err := showOthers(ctx, out, nodes, counters, conn, text); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "Again, and in the middle of it node 1 is killed (kill -9).\n")
 	job.reset()
 	kill := func() error { return nodes.Nodes[0].Kill() }

@@ -23,7 +23,10 @@ type tally struct {
 }
 
 // A counter is the service of the demo.
-type counter struct{ name string }
+type counter struct {
+	name  string
+	heard chan struct{} // capacity 1: a broadcast has come
+}
 
 // Init has nothing to prepare.
 func (c *counter) Init(*iris.Connection) error { return nil }
@@ -32,12 +35,6 @@ func (c *counter) Init(*iris.Connection) error { return nil }
 func (c *counter) HandleRequest(request []byte) ([]byte, error) {
 	return json.Marshal(tally{c.name, count(string(request))})
 }
-
-// HandleBroadcast has no part in the demo.
-func (c *counter) HandleBroadcast([]byte) {}
-
-// HandleTunnel has no part in the demo.
-func (c *counter) HandleTunnel(*iris.Tunnel) {}
 
 // HandleDrop is called on the node that is killed: the service is gone with it.
 func (c *counter) HandleDrop(error) {}
