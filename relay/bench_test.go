@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"runtime"
 	"sync"
 	"testing"
@@ -99,7 +100,7 @@ func TestRequestAndReplyAllocateNothing(t *testing.T) {
 }
 
 func TestIdleClientIsCheap(t *testing.T) {
-	const clients, limit = 1000, 30 << 10
+	const clients, limit = 1000, 16 << 10
 	w := newWorld(t, Config{})
 	conns := make([]interface{ Close() error }, 0, clients)
 	before := inUse()
@@ -125,4 +126,50 @@ func inUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapInuse + m.StackInuse)
+}
+
+func TestEventsBroadcastsAndDataAllocateNothing(t *testing.T) {
+	const batch = 64
+	w := newWorld(t, Config{})
+	c, asker := w.attach("demo"), w.attach("")
+	c.send(wire.AppendCredit(nil, wire.KindEvent, 1<<30), wire.AppendCredit(nil, wire.KindBroadcast, 1<<30), subscribe(1, "news"))
+	c.done(1, wire.CodeOK)
+	offered := tunnel(c, asker, 1, "demo")
+	session := w.network.port(0).session
+	payload := make([]byte, 64)
+	event := wire.Event{Topic: []byte("news"), Payload: payload}
+	broadcast := wire.Broadcast{Cluster: []byte("demo"), Payload: payload}
+	for name, push := range map[string]func() bool{
+		"event":     func() bool { return session.PushEvent(event) },
+		"broadcast": func() bool { return session.PushBroadcast(broadcast) },
+		"data":      func() bool { return session.PushData(wire.Data{ID: offered, Payload: payload}) },
+	} {
+		allocs := testing.AllocsPerRun(100, func() {
+			for range batch {
+				if !push() {
+					t.Fatal(name)
+				}
+			}
+			session.Flush()
+			for range batch {
+				if _, err := c.in.Next(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		require.Less(t, allocs, 16.0, "%s: per 64; what is left are buffers that the collector took from their pool", name)
+	}
+	for name, frame := range map[string][]byte{
+		"publish":   wire.AppendPublish(nil, wire.Publish{Topic: []byte("other"), Payload: payload}),
+		"broadcast": wire.AppendBroadcast(nil, wire.Broadcast{Cluster: []byte("other"), Payload: payload}),
+	} {
+		frames := append(bytes.Repeat(frame, batch), wire.AppendPing(nil, 1)...)
+		allocs := testing.AllocsPerRun(100, func() {
+			asker.send(frames)
+			if _, err := asker.in.Next(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		require.Less(t, allocs, 16.0, "%s: per 64", name)
+	}
 }

@@ -18,6 +18,8 @@ type fakeNetwork struct {
 	ports   []*fakePort
 
 	topics    map[string][]*fakePort
+	tunnels   []*fakeTunnel // ends that are not known to have ended
+	ending    func()        // called before a finish or an abort is passed on
 	joined    chan struct{} // what Attach returns
 	installed chan struct{} // what Subscribe returns; nil: one that is closed
 	err       error         // what Attach returns
@@ -180,9 +182,22 @@ func (p *fakePort) Close() {
 			delete(n.calls, id)
 		}
 	}
+	var broken []*fakeTunnel
+	for _, x := range n.tunnels {
+		if x.port == p && x.peer != nil {
+			broken = append(broken, x)
+		}
+	}
+	for topic := range n.topics {
+		n.topics[topic] = slices.DeleteFunc(n.topics[topic], func(q *fakePort) bool { return q == p })
+	}
 	n.mu.Unlock()
 	for _, c := range lost {
 		p.reply(c.origin, wire.Reply{ID: c.id, Code: wire.CodeLost})
+	}
+	for _, x := range broken {
+		x.peer.port.session.PushAbort(x.peer.id, wire.CodeLost, nil)
+		p.touch(x.peer.port.session)
 	}
 	p.Flush()
 }
@@ -249,6 +264,9 @@ func (p *fakePort) Open(o wire.Open) Tunnel {
 		offer := o
 		offer.ID = id
 		if m.session.PushOpen(offer, b) {
+			n.mu.Lock()
+			n.tunnels = append(n.tunnels, a, b)
+			n.mu.Unlock()
 			p.touch(m.session)
 			return a
 		}
@@ -280,11 +298,22 @@ func (x *fakeTunnel) Data(last bool, payload []byte) bool {
 }
 
 func (x *fakeTunnel) Allow(n uint32) { x.pass(x.peer.port.session.PushAllow(x.peer.id, n)) }
-func (x *fakeTunnel) Finish()        { x.pass(x.peer.port.session.PushFinish(x.peer.id)) }
+
+func (x *fakeTunnel) Finish() {
+	x.port.network.beforeEnd()
+	x.pass(x.peer.port.session.PushFinish(x.peer.id))
+}
 
 func (x *fakeTunnel) Abort(code wire.Code, text []byte) {
+	x.port.network.beforeEnd()
 	x.peer.port.session.PushAbort(x.peer.id, code, text)
 	x.port.touch(x.peer.port.session)
+}
+
+func (n *fakeNetwork) beforeEnd() {
+	if n.ending != nil {
+		n.ending()
+	}
 }
 
 func (x *fakeTunnel) pass(ok bool) {

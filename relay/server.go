@@ -144,7 +144,7 @@ type Client struct {
 	Running       int               // requests it was given
 	Subscriptions int               // topics
 	Tunnels       int               // open or being opened
-	Dropped       map[string]uint64 // what it did not get because it is too slow: reply, event, broadcast
+	Dropped       map[string]uint64 // what it did not get because it is too slow: reply, event, broadcast; own messages not taken that wanted no outcome: refused
 }
 
 // Clients lists the attached applications in the order in which they came.
@@ -180,7 +180,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		case <-s.done:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("relay: drain: %d clients have unfinished requests: %w", busy, context.Cause(ctx))
+			return fmt.Errorf("relay: drain: %d clients have unfinished requests or tunnels: %w", busy, context.Cause(ctx))
 		}
 	}
 }

@@ -128,10 +128,11 @@ func (s *Session) setReadDeadline(t time.Time) {
 
 // finish tells the network and the client that the session is over.
 func (s *Session) finish(reason error) {
+	c, attached := s.describe()
 	if s.port != nil {
+		s.closeTunnels(reason)
 		s.port.Close()
 	}
-	c, attached := s.describe()
 	s.mu.Lock()
 	s.unanswered, s.given, s.topics, s.tunnels, s.offered = nil, nil, nil, nil, 0
 	if s.gone != nil {

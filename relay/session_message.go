@@ -31,17 +31,24 @@ func (s *Session) oneWay(id uint64, failure error, send func() wire.Code) error 
 		failure = &wire.Error{Code: wire.CodeClosing, Text: "the node is leaving"}
 	}
 	if e := reasonOf(failure); e != nil {
-		if id == 0 {
-			return nil
-		}
-		return s.done(id, e.Code, e.Text)
+		return s.outcome(id, e.Code, e.Text)
 	}
 	s.busy = true
-	code := send()
-	if id == 0 {
-		return nil
+	return s.outcome(id, send(), "")
+}
+
+// outcome tells the outcome of a one-way message. Where none is wanted, one that the
+// node has not taken is counted, so that an operator can see it.
+func (s *Session) outcome(id uint64, code wire.Code, text string) error {
+	if id != 0 {
+		return s.done(id, code, text)
 	}
-	return s.done(id, code, "")
+	if code != wire.CodeOK && code != wire.CodeNoService {
+		s.mu.Lock()
+		s.dropped.refused++
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // done tells the outcome of an operation. relay.md 8.3.
@@ -55,8 +62,8 @@ func (s *Session) done(id uint64, code wire.Code, text string) error {
 func (s *Session) PushBroadcast(m wire.Broadcast) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil || s.drain != notDraining {
-		return true // nobody misses it
+	if s.reason != nil || s.drain != notDraining || s.server.leaving.Load() {
+		return true // nobody misses it: relay.md 6.3, 6.5
 	}
 	b, ok := s.spend(wire.KindBroadcast, m.Size(), &s.dropped.broadcasts)
 	if ok {
@@ -98,15 +105,17 @@ func (s *Session) spend(kind uint32, size int, dropped *uint64) ([]byte, bool) {
 	return b, true
 }
 
-// drops counts what a client did not get because it was too slow.
-type drops struct{ replies, events, broadcasts uint64 }
+// drops counts what a client did not get because it was too slow, and what of its
+// own was refused without a word, because it wanted no outcome.
+type drops struct{ replies, events, broadcasts, refused uint64 }
 
-func (d drops) total() uint64 { return d.replies + d.events + d.broadcasts }
+// missed is what it did not get.
+func (d drops) missed() uint64 { return d.replies + d.events + d.broadcasts }
 
 // byReason returns the counts that are not zero.
 func (d drops) byReason() map[string]uint64 {
 	var m map[string]uint64
-	for reason, n := range map[string]uint64{"reply": d.replies, "event": d.events, "broadcast": d.broadcasts} {
+	for reason, n := range map[string]uint64{"reply": d.replies, "event": d.events, "broadcast": d.broadcasts, "refused": d.refused} {
 		if n > 0 {
 			if m == nil {
 				m = make(map[string]uint64)

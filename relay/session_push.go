@@ -120,6 +120,9 @@ func (s *Session) rest() {
 	if len(s.given) == 0 {
 		s.given = nil
 	}
+	if len(s.topics) == 0 {
+		s.topics = nil
+	}
 	if len(s.tunnels) == 0 {
 		s.tunnels = nil
 	}

@@ -88,7 +88,11 @@ func (s *Session) PushAbort(id uint64, code wire.Code, text []byte) {
 // abortLocked ends a tunnel for the client, which is ended itself if it leaves no
 // room even for that.
 func (s *Session) abortLocked(id uint64, end *tunnelEnd, code wire.Code, text string) {
-	b, err := s.out.Begin(smallFrame + len(text))
+	b, err := s.begin(smallFrame + len(text))
+	if err != nil { // the reserve is for small frames
+		text = ""
+		b, err = s.out.Begin(smallFrame)
+	}
 	if err != nil {
 		_ = s.endLocked(&wire.Error{Code: wire.CodeUnresponsive, Text: "the client does not read"})
 		return

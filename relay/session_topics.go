@@ -34,6 +34,7 @@ func (s *Session) subscribe(content []byte) error {
 	default:
 	}
 	if s.installing.Load() >= maxInstalling {
+		s.endTurn() // others need not wait for what the turn has appended
 		s.awaitInstalled(installed)
 		return s.done(id, wire.CodeOK, "")
 	}
@@ -62,6 +63,8 @@ func (s *Session) enlist(topic []byte) error {
 	}
 	if s.topics == nil {
 		s.topics = make(map[string]struct{})
+	}
+	if s.gone == nil {
 		s.gone = make(chan struct{})
 	}
 	s.topics[string(topic)] = struct{}{}

@@ -86,8 +86,11 @@ func (s *Session) putTunnel(id uint64, end *tunnelEnd) {
 	}
 }
 
-// dropTunnel forgets a tunnel that has ended. It needs the lock.
+// dropTunnel forgets a tunnel that has ended, if nobody else has. It needs the lock.
 func (s *Session) dropTunnel(id uint64, end *tunnelEnd) {
+	if s.tunnels[id] != end {
+		return
+	}
 	delete(s.tunnels, id)
 	if !end.asked {
 		s.offered--
@@ -140,12 +143,19 @@ func (s *Session) acceptTunnel(content []byte) error {
 
 // abortBoth ends a tunnel for both sides because of what the client sent.
 func (s *Session) abortBoth(id uint64, end *tunnelEnd, why *wire.Error) error {
-	s.mu.Lock()
-	s.dropTunnel(id, end)
-	s.mu.Unlock()
-	s.busy = true
-	end.tunnel.Abort(why.Code, []byte(why.Text))
+	s.endTunnel(id, end, why.Code, why.Text)
 	return s.sayAbort(id, why)
+}
+
+// endTunnel ends a tunnel for the other side, and only then forgets it: a Drain that
+// sees it gone may count on the other side's knowing.
+func (s *Session) endTunnel(id uint64, end *tunnelEnd, code wire.Code, text string) {
+	s.busy = true
+	end.tunnel.Abort(code, []byte(text))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropTunnel(id, end)
+	s.wrote = true
 }
 
 // data handles a part of a message. relay.md 10.4, 10.5.
@@ -205,24 +215,22 @@ func (s *Session) finishTunnel(content []byte) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	end := s.tunnels[id]
-	if end == nil {
-		s.mu.Unlock()
+	end, at := s.find(id)
+	switch {
+	case end == nil:
 		return nil
-	}
-	if !end.open || end.finished {
-		s.mu.Unlock()
+	case !at.open || at.finished:
 		return unexpected("a finish of a tunnel that is not open yet, or a second one")
 	}
-	end.finished = true
+	s.busy = true
+	end.tunnel.Finish()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end.finished = true // only now, as in endTunnel
 	if end.over {
 		s.dropTunnel(id, end)
 		s.wrote = true
 	}
-	s.mu.Unlock()
-	s.busy = true
-	end.tunnel.Finish()
 	return nil
 }
 
@@ -232,16 +240,25 @@ func (s *Session) abortTunnel(content []byte) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	end := s.tunnels[id]
-	if end == nil {
-		s.mu.Unlock()
-		return nil
+	if end, _ := s.find(id); end != nil {
+		s.endTunnel(id, end, code, text)
 	}
-	s.dropTunnel(id, end)
-	s.wrote = true
-	s.mu.Unlock()
-	s.busy = true
-	end.tunnel.Abort(code, []byte(text))
 	return nil
+}
+
+// closeTunnels aborts what is left when the node closes the session. relay.md
+// 6.5. With any other end, what is left is lost: Port.Close sees to that.
+func (s *Session) closeTunnels(reason error) {
+	why := reasonOf(reason)
+	if why == nil || why.Code != wire.CodeClosing {
+		return
+	}
+	s.mu.Lock()
+	left := s.tunnels
+	s.tunnels, s.offered = nil, 0
+	s.mu.Unlock()
+	for id, end := range left {
+		end.tunnel.Abort(why.Code, []byte(why.Text))
+		_ = s.sayAbort(id, why) // a client that leaves no room learns it from the end of its connection
+	}
 }

@@ -1,7 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,4 +146,184 @@ func TestDataBeyondTheAllowanceEndsTheConnection(t *testing.T) {
 	code, _, err := wire.ParseBye(asker.expect(wire.OpBye))
 	require.NoError(t, err)
 	require.Equal(t, wire.CodeUnexpected, code)
+}
+
+func TestMessagesThatBreakALimitAreInvalidAndTheConnectionGoesOn(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.attach("")
+	limits := wire.DefaultLimits()
+	large := make([]byte, limits.Payload+1)
+	for i, name := range [][]byte{[]byte("big"), nil, make([]byte, limits.Name+1)} {
+		id := uint64(2*i + 1)
+		c.send(wire.AppendBroadcast(nil, wire.Broadcast{ID: id, Cluster: name, Payload: large}))
+		c.done(id, wire.CodeInvalid)
+		c.send(wire.AppendPublish(nil, wire.Publish{ID: id + 1, Topic: name, Payload: large}))
+		c.done(id+1, wire.CodeInvalid)
+	}
+	c.send(wire.AppendBroadcast(nil, wire.Broadcast{ID: 9, Cluster: []byte("nobody")}))
+	c.done(9, wire.CodeNoService)
+	require.Nil(t, w.server.Clients()[0].Dropped)
+
+	c.send(wire.AppendPublish(nil, wire.Publish{Topic: []byte("t"), Payload: large}), wire.AppendBroadcast(nil, wire.Broadcast{}))
+	c.echo(1) // without an id there is no outcome
+	require.Equal(t, map[string]uint64{"refused": 2}, w.server.Clients()[0].Dropped)
+}
+
+func TestBroadcastsReachMembersWithCreditInOrder(t *testing.T) {
+	w := newWorld(t, Config{})
+	poor, rich := w.attach("demo"), w.attach("demo")
+	poor.send(wire.AppendCredit(nil, wire.KindRequest, 100), wire.AppendCredit(nil, wire.KindBroadcast, 1))
+	rich.send(wire.AppendCredit(nil, wire.KindBroadcast, 100))
+	poor.sync()
+	rich.sync()
+	for i := range 10 {
+		rich.send(wire.AppendBroadcast(nil, wire.Broadcast{ID: 77, Cluster: []byte("demo"), Payload: fmt.Append(nil, i)}))
+	}
+	for i := range 10 {
+		m, err := wire.ParseBroadcast(rich.expect(wire.OpBroadcast))
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(i), string(m.Payload))
+		require.Zero(t, m.ID)
+		rich.done(77, wire.CodeOK)
+	}
+	poor.expect(wire.OpBroadcast)
+	poor.sync()
+	require.Equal(t, map[string]uint64{"broadcast": 9}, w.server.Clients()[0].Dropped)
+
+	rich.send(wire.AppendDrain(nil))
+	rich.expect(wire.OpDrained)
+	require.True(t, w.network.port(1).session.PushBroadcast(wire.Broadcast{}))
+	rich.sync() // a draining service is given none, and misses none
+}
+
+func TestCreditIsSummedByKind(t *testing.T) {
+	w := newWorld(t, Config{})
+	for _, kind := range []uint32{wire.KindRequest, wire.KindBroadcast, wire.KindEvent} {
+		c := w.attach("demo")
+		c.send(wire.AppendCredit(nil, kind, math.MaxInt32))
+		c.sync()
+		c.send(wire.AppendCredit(nil, kind, 1))
+		c.expectBye(wire.CodeUnexpected)
+		c = w.attach("")
+		c.send(wire.AppendCredit(nil, kind, 1))
+		if kind == wire.KindEvent {
+			c.sync()
+		} else {
+			c.expectBye(wire.CodeUnexpected)
+		}
+	}
+}
+
+func TestNoEventComesBehindAnUnsubscribe(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.attach("")
+	c.send(wire.AppendCredit(nil, wire.KindEvent, 10), subscribe(1, "news"))
+	c.done(1, wire.CodeOK)
+	c.send(wire.AppendUnsubscribe(nil, 2, []byte("news")))
+	c.done(2, wire.CodeOK)
+	session := w.network.port(0).session
+	require.True(t, session.PushEvent(wire.Event{Topic: []byte("news")}), "it has nobody to miss it")
+	session.Flush()
+	c.sync()
+	require.Nil(t, w.server.Clients()[0].Dropped)
+}
+
+func TestHundredThousandSubscriptionsMeetTheLimit(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.attach("")
+	limit := int(wire.DefaultLimits().Topics)
+	const batch = 1000
+	for first := 0; first < 100_000; first += batch {
+		var frames []byte
+		for i := first; i < first+batch; i++ {
+			frames = append(frames, subscribe(uint64(i), fmt.Sprint("topic-", i))...)
+		}
+		c.send(frames)
+		for i := first; i < first+batch; i++ {
+			if i < limit {
+				c.done(uint64(i), wire.CodeOK)
+			} else {
+				c.done(uint64(i), wire.CodeOverloaded)
+			}
+		}
+	}
+	require.Equal(t, limit, w.server.Clients()[0].Subscriptions)
+	w.attach("").echo(1)
+	c.echo(1)
+	c.kill()
+	w.eventually(func() bool { return len(w.server.all()) == 1 }, "the killed client is still there")
+}
+
+func TestTurnIsFlushedBeforeItsReaderWaitsForSubscribes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPipeWorld(t, Config{})
+		w.network.installed = make(chan struct{})
+		c := w.attach("")
+		began := time.Now()
+		for i := range uint64(maxInstalling) {
+			c.send(subscribe(i, fmt.Sprint(i)))
+		}
+		c.send(append(wire.AppendPing(nil, 1), subscribe(maxInstalling, "one more")...))
+		c.expect(wire.OpPong)
+		require.Zero(t, time.Since(began), "what the turn had said before waited with the reader")
+		for range maxInstalling + 1 {
+			c.expect(wire.OpDone)
+		}
+		require.Equal(t, installTime, time.Since(began))
+	})
+}
+
+func TestSubscriberThatNeverReadsIsBoundedAndOthersLoseNothing(t *testing.T) {
+	w := newWorld(t, Config{})
+	lazy, healthy, publisher := w.attach(""), w.attach(""), w.attach("")
+	for _, c := range []*client{lazy, healthy} {
+		c.send(wire.AppendCredit(nil, wire.KindEvent, math.MaxInt32), subscribe(1, "news"))
+		c.done(1, wire.CodeOK)
+	}
+	event := wire.AppendPublish(nil, wire.Publish{Topic: []byte("news"), Payload: make([]byte, 1<<20)})
+	const events = 100
+	for range events {
+		publisher.send(event)
+		healthy.expect(wire.OpEvent)
+	}
+	publisher.sync()
+	require.LessOrEqual(t, w.network.port(0).session.out.Pending(), outputLimit)
+	clients := w.server.Clients()
+	require.Nil(t, clients[1].Dropped)
+	lost := clients[0].Dropped["event"]
+	require.Greater(t, lost, uint64(events/2))
+	for range events - lost {
+		lazy.expect(wire.OpEvent)
+	}
+	lazy.echo(2)
+}
+
+func TestSlowClientIsLoggedOnceAMinuteAndWhenItHasRecovered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		w := newPipeWorld(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		c := w.attach("demo")
+		c.send(subscribe(1, "news"))
+		c.done(1, wire.CodeOK)
+		session := w.network.port(0).session
+		pass := func(seconds int, missed bool) {
+			for i := range seconds {
+				if missed {
+					session.PushEvent(wire.Event{Topic: []byte("news")})
+				}
+				time.Sleep(time.Second)
+				if i%10 == 0 {
+					c.sync() // it is not silent
+				}
+			}
+			synctest.Wait()
+		}
+		pass(150, true)
+		require.Equal(t, 3, strings.Count(log.String(), "level=WARN"), log.String())
+		require.Contains(t, log.String(), "conn=1 cluster=demo events=")
+		require.NotContains(t, log.String(), "recovered")
+		pass(150, false)
+		require.Equal(t, 3, strings.Count(log.String(), "level=WARN"))
+		require.Equal(t, 1, strings.Count(log.String(), "recovered"), log.String())
+	})
 }

@@ -13,7 +13,7 @@ const (
 	silence = 15 * time.Second
 	// maxStall is how long a client may read nothing although something waits for it.
 	maxStall = 15 * time.Second
-	// dropsEvery is how often a slow client is logged.
+	// dropsEvery is how often a slow client is logged, and how long it must miss nothing to have recovered.
 	dropsEvery = time.Minute
 )
 
@@ -22,8 +22,9 @@ type pulse struct {
 	quiet  time.Time // since when nothing was heard; zero before the first look
 	pinged bool
 
-	told   uint64    // messages that it missed, as logged last
-	toldAt time.Time // when
+	missed   uint64    // messages, when the watch last looked
+	missedAt time.Time // when it was seen to miss some; zero while it keeps up
+	toldAt   time.Time // when that was last logged
 }
 
 // watch looks at all sessions at intervals, so that none needs a timer or
@@ -64,16 +65,26 @@ func (s *Session) check(now time.Time) {
 	}
 }
 
-// tellDrops logs a client that misses messages because it is slow, now and then.
+// tellDrops logs a client that misses messages because it is slow, now and then,
+// and when it has recovered.
 func (s *Session) tellDrops(now time.Time) {
 	s.mu.Lock()
-	missed, cluster := s.dropped, s.cluster
+	dropped, cluster := s.dropped, s.cluster
 	s.mu.Unlock()
 	p := &s.pulse
-	if missed.total() == p.told || now.Sub(p.toldAt) < dropsEvery {
+	log, text := s.server.log.Warn, "slow client: it misses messages; let it handle them faster, or subscribe to less"
+	switch missed := dropped.missed(); {
+	case missed != p.missed:
+		p.missed, p.missedAt = missed, now
+		if now.Sub(p.toldAt) < dropsEvery {
+			return
+		}
+		p.toldAt = now
+	case !p.missedAt.IsZero() && now.Sub(p.missedAt) >= dropsEvery:
+		p.missedAt = time.Time{}
+		log, text = s.server.log.Info, "slow client has recovered: it misses nothing any more"
+	default:
 		return
 	}
-	s.server.log.Warn("slow client: it misses messages; let it handle them faster, or subscribe to less",
-		"conn", s.id, "cluster", cluster, "events", missed.events, "broadcasts", missed.broadcasts, "replies", missed.replies)
-	p.told, p.toldAt = missed.total(), now
+	log(text, "conn", s.id, "cluster", cluster, "events", dropped.events, "broadcasts", dropped.broadcasts, "replies", dropped.replies)
 }
