@@ -9,12 +9,16 @@ import (
 	"github.com/project-iris/iris/stack/patterns"
 )
 
+// textUnread is what the other side is told of a client that leaves no room.
+const textUnread = "the application at the other end does not read"
+
 // A tunnel is one end of a tunnel: the relay's Tunnel for what the client sends.
 type tunnel struct {
 	port    *port // of the session; for its turn
 	session *relay.Session
 	id      uint64
 	end     atomic.Pointer[patterns.Tunnel] // nil until the patterns have returned it
+	unread  atomic.Bool                     // the client left no room
 }
 
 // Open asks for a tunnel to a member of a cluster.
@@ -25,6 +29,9 @@ func (p *port) Open(o wire.Open) relay.Tunnel {
 		return x
 	}
 	x.end.Store(p.port.Open(&p.turn, patterns.Open{ID: o.ID, Cluster: o.Cluster, Budget: duration(o.Budget), Window: o.Window, Headers: o.Headers}, tunnelSink{x}))
+	if x.unread.Load() { // noted before there was an end to abort
+		x.Abort(wire.CodeOverloaded, []byte(textUnread))
+	}
 	return x
 }
 
@@ -92,7 +99,11 @@ func (s tunnelSink) Aborted(t *link.Turn, code patterns.Code, text []byte) {
 // it, the other side is told that the tunnel has ended.
 func (s tunnelSink) pushed(t *link.Turn, ok bool) {
 	t.Touch(s.x.session)
-	if end := s.x.end.Load(); !ok && end != nil {
-		end.Abort(t, patterns.CodeOverloaded, []byte("the application at the other end does not read"))
+	if ok {
+		return
+	}
+	s.x.unread.Store(true) // first: Open looks at it once it has stored the end
+	if end := s.x.end.Load(); end != nil {
+		end.Abort(t, patterns.CodeOverloaded, []byte(textUnread))
 	}
 }

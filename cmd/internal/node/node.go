@@ -29,6 +29,9 @@ const Version = "0.1.0-dev"
 // drainLimit bounds how long a node that was told to stop lets requests run.
 const drainLimit = 10 * time.Second
 
+// leaveLimit bounds how long it then waits for its peers to know.
+const leaveLimit = 3 * time.Second
+
 // Config is what a node needs to know.
 type Config struct {
 	Dev     bool              // alone: no links, no key, a random network name
@@ -212,7 +215,8 @@ func (n *Node) openRelay(ctx context.Context, start func(string, func(context.Co
 	return nil
 }
 
-// drain ends the node's work in good order.
+// drain ends the node's work in good order. Work that does not end within the limit,
+// such as a tunnel that nobody closes, is cut off and is an error.
 func (n *Node) drain() error {
 	n.log.Info("draining: no new work; a second signal ends the node at once")
 	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
@@ -221,13 +225,21 @@ func (n *Node) drain() error {
 		n.relay.Drain(ctx),
 		n.patterns.Drain(ctx),
 		n.relay.Close(),
-		n.overlay.Leave(ctx),
+		n.leave(),
 	)
 	if err != nil {
 		return fmt.Errorf("node: drain: %w", err)
 	}
 	n.log.Info("stopped")
 	return nil
+}
+
+// leave tells the peers, with a time of its own: they are to know at once even
+// when something else has used up that of the drain.
+func (n *Node) leave() error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+	defer cancel()
+	return n.overlay.Leave(ctx)
 }
 
 // Ready is closed once clients may attach.
