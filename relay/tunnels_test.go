@@ -75,7 +75,10 @@ func TestTunnelCarriesEverythingBothWaysUntilBothHaveFinished(t *testing.T) {
 	require.Equal(t, "llo", string(service.data(o.ID).Payload))
 	service.expect(wire.OpFinish)
 	service.send(wire.AppendAllow(nil, o.ID, 5), chunk(o.ID, "back"), wire.AppendFinish(nil, o.ID))
-	require.Equal(t, "back", string(asker.data(7).Payload), "an allow for a side that has finished is of no use")
+	id, n, err := wire.ParseAllow(asker.expect(wire.OpAllow))
+	require.NoError(t, err)
+	require.Equal(t, []uint64{7, 5}, []uint64{id, uint64(n)}, "a side that has finished learns what has been dealt with")
+	require.Equal(t, "back", string(asker.data(7).Payload))
 	asker.expect(wire.OpFinish)
 
 	require.Zero(t, w.server.Clients()[1].Tunnels)
