@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	tunnelWindow = 1 << 20        // bytes that the other side may send ahead
+	tunnelWindow = 1 << 20          // bytes that the other side may send ahead
 	closeTimeout = 10 * time.Second // bounds Close
 )
 
