@@ -8,10 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/project-iris/iris/cmd/internal/cluster"
+	iris "github.com/project-iris/iris/sdk"
 )
 
 // startTool runs an iris command until the test ends, and returns its stdout once
@@ -73,10 +75,31 @@ func TestTunnelConnectsPipes(t *testing.T) {
 	require.Equal(t, 4, o.code, o.errors)
 }
 
-func TestBroadcastNeedsAMember(t *testing.T) {
-	c := startCluster(t, 1)
-	serve(t, c.Nodes[0], "group", echo)
+// A hearer passes on the broadcasts that it gets.
+type hearer struct {
+	service
+	heard chan string
+}
+
+func (h *hearer) HandleBroadcast(message []byte) { h.heard <- string(message) }
+
+func TestBroadcastReachesEveryMember(t *testing.T) {
+	c := startCluster(t, 2)
+	heard := make(chan string, 2)
+	for _, n := range c.Nodes {
+		s, err := iris.Register(n.Port, "group", &hearer{heard: heard}, nil)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Unregister()) })
+	}
 	require.Zero(t, run(t, "", "broadcast", "-port", portOf(c.Nodes[0]), "group", "hello").code)
+	for range c.Nodes {
+		select {
+		case message := <-heard:
+			require.Equal(t, "hello", message)
+		case <-time.After(patience):
+			t.Fatal("a member did not hear the broadcast")
+		}
+	}
 }
 
 func TestBenchMeasuresEveryPattern(t *testing.T) {
