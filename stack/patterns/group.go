@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"container/list"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/project-iris/iris/stack/link"
@@ -244,34 +243,4 @@ func (n *Node) unpark(e *entry) Request {
 	e.group.parked.remove(hookPlace, e)
 	e.group.parked.n--
 	return Request{Cluster: b.cluster, Headers: b.headers, Payload: b.payload}
-}
-
-// A Cluster is a group of services as a node knows it.
-type Cluster struct {
-	Name    string
-	Members []overlay.Member // this node included; sorted by id
-}
-
-// Clusters lists the clusters with members that this node serves or has sent
-// to of late, sorted by name.
-func (n *Node) Clusters() []Cluster {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var all []Cluster
-	for _, g := range n.groups {
-		c := Cluster{Name: g.name}
-		if count := len(g.locals.members); count > 0 {
-			c.Members = append(c.Members, overlay.Member{Node: n.self, Count: count})
-		}
-		for _, m := range g.remotes.members {
-			c.Members = append(c.Members, overlay.Member{Node: m.at.node, Count: m.count})
-		}
-		if len(c.Members) == 0 {
-			continue
-		}
-		slices.SortFunc(c.Members, func(a, b overlay.Member) int { return bytes.Compare(a.Node[:], b.Node[:]) })
-		all = append(all, c)
-	}
-	slices.SortFunc(all, func(a, b Cluster) int { return strings.Compare(a.Name, b.Name) })
-	return all
 }

@@ -207,7 +207,7 @@ func TestNodeThatLeavesTheViewFinishesWhatItRuns(t *testing.T) {
 		synctest.Wait()
 		s.port.Withdraw()
 		synctest.Wait()
-		require.Empty(t, a.Clusters())
+		require.Zero(t, a.Known())
 		c.pending(t, 1)
 		require.Equal(t, patterns.CodeNoService, c.ask(t, 2).Code)
 		require.True(t, s.answer(0))

@@ -1,6 +1,7 @@
 package patterns
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"sort"
@@ -72,10 +73,18 @@ func (m *member) slower(other *member) uint64 {
 func (m *member) busier(other *member) int {
 	a := uint64(m.inflight) * m.slower(other) * uint64(other.count)
 	b := uint64(other.inflight) * other.slower(m) * uint64(m.count)
+	return cmp.Compare(a, b)
+}
+
+// crowded compares the requests in flight at two members, per member of the node.
+// Up to a half more than at the other counts as equal: it is what a member gets
+// that is a little slower, and would make shares uneven if it counted.
+func (m *member) crowded(other *member) int {
+	a, b := m.inflight*other.count, other.inflight*m.count
 	switch {
-	case a < b:
+	case b > a+a/2:
 		return -1
-	case a > b:
+	case a > b+b/2:
 		return 1
 	}
 	return 0
@@ -83,14 +92,15 @@ func (m *member) busier(other *member) int {
 
 // before is whether m gets the next request rather than other.
 func (m *member) before(other *member) bool {
-	order := m.busier(other)
+	order := m.crowded(other)
 	return order < 0 || order == 0 && m.pass < other.pass
 }
 
 // A pool is the members of a group on one side: the sessions here, or the
 // other nodes. Of two members at random, in proportion to their count, the less
-// busy gets a request; of a few members, the least busy. Equally busy ones take turns: the one whose pass is less
-// is next, so that shares are even also where nothing is ever in flight twice.
+// crowded gets a request; of a few members, the least crowded. Those that are about equally
+// crowded take turns: the one whose pass is less is next, and a pass grows with the
+// latency, so that shares are even, and a slower member's is less in proportion.
 type pool struct {
 	members []*member
 	sums    []int  // of the counts up to each member

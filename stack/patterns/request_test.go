@@ -192,13 +192,13 @@ func TestGroupsAreForgottenWhenIdle(t *testing.T) {
 		c.send(1, -1)
 		synctest.Wait()
 		require.Equal(t, 1, a.overlay.Watches())
-		require.Len(t, a.Clusters(), 1)
+		require.Equal(t, 1, a.Known())
 		time.Sleep(6 * time.Minute)
 		require.Equal(t, 1, a.overlay.Watches(), "a request is in flight")
 		s.answer(0)
 		time.Sleep(6 * time.Minute)
 		require.Zero(t, a.overlay.Watches())
-		require.Empty(t, a.Clusters())
+		require.Zero(t, a.Known())
 		s.onRequest = s.reply
 		require.Equal(t, patterns.CodeOK, c.ask(t, 2).Code, "watched again")
 	})
@@ -229,19 +229,5 @@ func TestOwnNodeInAViewIsIgnored(t *testing.T) {
 		c.send(1, -1)
 		h.View(key(), []overlay.Member{{Node: h.id, Count: 1}, {Node: link.ID{2}, Count: 0}})
 		require.Equal(t, patterns.CodeNoService, c.outcome(t, 1).Code)
-	})
-}
-
-func TestClustersListsServedAndUsed(t *testing.T) {
-	inWorld(t, 0, func(t *testing.T, w *world) {
-		a, b := w.host(2), w.host(1)
-		a.echo()
-		a.echo()
-		b.echo()
-		c := w.host(3)
-		require.Empty(t, c.Clusters())
-		c.client().ask(t, 1)
-		require.Equal(t, []patterns.Cluster{{Name: "c", Members: []overlay.Member{{Node: b.id, Count: 1}, {Node: a.id, Count: 2}}}}, c.Clusters())
-		require.Equal(t, c.Clusters(), a.Clusters())
 	})
 }

@@ -132,6 +132,20 @@ func TestLoadIsInFlightTimesLatencyPerMember(t *testing.T) {
 	require.Positive(t, one.busier(many))
 }
 
+func TestMembersThatAreNearlyEquallyCrowdedTakeTurns(t *testing.T) {
+	a, b := &member{count: 1, inflight: 9, pass: 2}, &member{count: 1, inflight: 6, pass: 1}
+	require.Zero(t, a.crowded(b))
+	require.True(t, b.before(a), "its pass is less")
+	b.pass = 3
+	require.True(t, a.before(b))
+	a.inflight++
+	require.Positive(t, a.crowded(b))
+	require.False(t, a.before(b), "it holds on to too many")
+	idle, two := &member{count: 1}, &member{count: 2, inflight: 1}
+	require.Negative(t, idle.crowded(two), "one is more than none")
+	require.Positive(t, two.crowded(idle))
+}
+
 func TestMemberLeftOutForLongIsNotFlooded(t *testing.T) {
 	out := &member{at: &party{sink: deafSink{}}, count: 1}
 	in := &member{at: &party{sink: deafSink{}}, count: 1}
