@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,9 @@ import (
 // patience bounds every wait for something that takes well under a second on
 // an idle machine; tests of how long something takes say so.
 const patience = 30 * time.Second
+
+// quiet is for clients whose node is meant to be lost.
+var quiet = slog.New(slog.DiscardHandler)
 
 // irisBinary is the iris that all tests run, built once by TestMain.
 var irisBinary string

@@ -23,9 +23,9 @@ type tally struct {
 	lastFail time.Time     // when the last failed one was sent
 }
 
-// load sends requests at a steady rate until the time is over, each with a
+// steadily sends requests at a steady rate until the time is over, each with a
 // deadline of its own, and waits for all outcomes.
-func load(t *testing.T, conn *iris.Connection, rate int, duration time.Duration) *tally {
+func steadily(t *testing.T, conn *iris.Connection, rate int, duration time.Duration) *tally {
 	t.Helper()
 	result := &tally{failed: map[error]int{}}
 	ticker := time.NewTicker(time.Second / time.Duration(rate))
@@ -86,7 +86,7 @@ func TestKilledNodeFailsOnlyWhatWasInFlightToIt(t *testing.T) {
 		_ = c.Nodes[0].Signal(os.Kill)
 	})
 	defer kill.Stop()
-	result := load(t, conn, 200, 3*time.Second)
+	result := steadily(t, conn, 200, 3*time.Second)
 
 	t.Logf("answered %d, failed %v, slowest failure %v, last failed one sent %v after the kill",
 		result.answered, result.failed, result.slowest, result.lastFail.Sub(killed))
@@ -106,7 +106,7 @@ func TestTerminatedNodeFailsNothing(t *testing.T) {
 
 	term := time.AfterFunc(time.Second, func() { _ = c.Nodes[0].Signal(syscall.SIGTERM) })
 	defer term.Stop()
-	result := load(t, conn, 200, 2*time.Second)
+	result := steadily(t, conn, 200, 2*time.Second)
 
 	t.Logf("answered %d, failed %v", result.answered, result.failed)
 	require.Empty(t, result.failed)
@@ -118,7 +118,7 @@ func TestTerminatedNodeFailsNothing(t *testing.T) {
 	require.Zero(t, code)
 }
 
-func TestServiceThatDiesFailsItsRequestsAtOnce(t *testing.T) {
+func TestLesson14ServiceThatDiesFailsItsRequestsAtOnce(t *testing.T) {
 	c := startCluster(t, 2)
 	started := make(chan struct{})
 	block := make(chan struct{})

@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -17,9 +16,6 @@ import (
 
 	"github.com/project-iris/iris/cmd/internal/cluster"
 )
-
-// quiet is for clients whose node is meant to be lost.
-var quiet = slog.New(slog.DiscardHandler)
 
 // A lab is where nodes run that faults are injected into: a network namespace of
 // the test's own where it may make one, so that nodes can be cut off from each

@@ -29,7 +29,7 @@ func (c *chatterer) HandleTunnel(t *iris.Tunnel) {
 	}
 }
 
-func TestSendFailsAfterTheOtherSideHasClosed(t *testing.T) {
+func TestLesson09SendFailsAfterTheOtherSideHasClosed(t *testing.T) {
 	c := startCluster(t, 2)
 	chat := &chatterer{failed: make(chan error, 1)}
 	s, err := iris.Register(c.Nodes[0].Port, "chat", chat, nil)

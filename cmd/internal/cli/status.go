@@ -55,6 +55,9 @@ func printStatus(w io.Writer, s node.Status) error {
 			fmt.Fprintf(table, "%s\t%d\t%.16s\n", c.Name, m.Count, m.Node)
 		}
 	}
+	if s.Topics > 0 {
+		fmt.Fprintf(table, "\nTOPICS\t%d\n", s.Topics)
+	}
 	fmt.Fprintf(table, "\nCLIENT\tCLUSTER\tDETAIL\n")
 	for _, c := range s.Clients {
 		fmt.Fprintf(table, "%d\t%s\t%s\n", c.Conn, c.Cluster, describe(c))

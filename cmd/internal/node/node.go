@@ -123,10 +123,11 @@ func (n *Node) compose() error {
 		return fmt.Errorf("node: %w", err)
 	}
 	n.relay, err = relay.New(relay.Config{
-		Network: &bridge{patterns: n.patterns, self: n.serveSelf},
-		Limits:  wire.DefaultLimits(),
-		Info:    map[string]string{"node": n.id.String(), "network": n.cfg.Network, "version": Version},
-		Log:     n.log,
+		Network:     &bridge{patterns: n.patterns, self: n.serveSelf},
+		Limits:      wire.DefaultLimits(),
+		Connections: maxConnections(10_000),
+		Info:        map[string]string{"node": n.id.String(), "network": n.cfg.Network, "version": Version},
+		Log:         n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)

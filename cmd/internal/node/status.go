@@ -15,6 +15,7 @@ type Status struct {
 	UptimeSeconds float64           `json:"uptime_seconds"`
 	Peers         []Peer            `json:"peers"`
 	Clusters      []Cluster         `json:"clusters"`
+	Topics        int               `json:"topics"` // that have subscribers, on any node
 	Clients       []Client          `json:"clients"`
 	Refused       map[string]uint64 `json:"refused"` // probes and handshakes turned away, by reason
 	Probes        Probes            `json:"probes"`

@@ -11,6 +11,7 @@ import (
 func (n *Node) addTraffic(s *Status) {
 	for _, g := range n.overlay.Groups() {
 		if g.Kind != overlay.KindCluster {
+			s.Topics++
 			continue
 		}
 		cluster := Cluster{Name: g.Name, Members: []Member{}}
