@@ -1,5 +1,7 @@
 package link
 
+import "time"
+
 // A Flusher is an output that appending does not write to: Flush does. Flush
 // never blocks and may be called by several goroutines at once.
 type Flusher interface {
@@ -14,6 +16,16 @@ const maxScan = 8
 // appended to. The zero Turn is empty. It belongs to one goroutine.
 type Turn struct {
 	touched []Flusher
+	time    time.Time // when somebody first asked in this turn
+}
+
+// Time is a time within the turn, for what need not know it closer: reading the
+// clock for every message of a turn costs as much as handling some of them.
+func (t *Turn) Time() time.Time {
+	if t.time.IsZero() {
+		t.time = time.Now()
+	}
+	return t.time
 }
 
 // Touch notes that f holds something to be written.
@@ -33,4 +45,5 @@ func (t *Turn) End() {
 		t.touched[i] = nil
 	}
 	t.touched = t.touched[:0]
+	t.time = time.Time{}
 }

@@ -55,7 +55,7 @@ func (p *Port) cast(t *link.Turn, k kind, m Message) Code {
 		return CodeClosing
 	}
 	g := n.openFor(k, m.Name)
-	if !n.use(g, n.now()) && !g.wanted() {
+	if !n.use(g, n.during(t)) && !g.wanted() {
 		n.mu.Unlock()
 		n.dropped.unsent.Add(1)
 		return CodeOverloaded

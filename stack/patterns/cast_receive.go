@@ -19,7 +19,6 @@ func (n *Node) receiveCast(t *link.Turn, from link.ID, msg []byte) error {
 		n.dropped.copies.Add(1)
 		return nil
 	}
-	now := n.now()
 	n.mu.Lock()
 	var hops []hop
 	if c.tree && c.lo != c.hi {
@@ -28,7 +27,7 @@ func (n *Node) receiveCast(t *link.Turn, from link.ID, msg []byte) error {
 	var h *heard
 	var here []*party
 	if g := n.find(&c); g != nil && len(g.here) > 0 {
-		h, here = n.hear(g, &c, now), g.here
+		h, here = n.hear(g, &c, n.during(t)), g.here
 	}
 	n.mu.Unlock()
 	if h != nil {

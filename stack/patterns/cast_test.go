@@ -380,17 +380,17 @@ func TestCopiesAndLateMessagesAreDropped(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		h, _ := manual(w, patterns.Config{})
 		s := h.subscriber()
-		var turn link.Turn
+
 		for _, sequence := range []uint64{1, 1, 4, 2, 3, 2} { // each tells of the one before it
-			h.Message(&turn, link.ID{9}, treeMessage(sequence, 1, 1))
+			h.Message(new(link.Turn), link.ID{9}, treeMessage(sequence, 1, 1))
 		}
 		require.Equal(t, []string{"1", "2", "3", "4"}, s.got(), "4 has waited")
 		require.EqualValues(t, 2, h.Dropped()["copy"])
 
 		time.Sleep(2 * time.Second)
-		h.Message(&turn, link.ID{9}, treeMessage(12, 1, 1))
-		h.Message(&turn, link.ID{9}, treeMessage(11, 1, 1))
-		h.Message(&turn, link.ID{9}, treeMessage(11, 1, 1))
+		h.Message(new(link.Turn), link.ID{9}, treeMessage(12, 1, 1))
+		h.Message(new(link.Turn), link.ID{9}, treeMessage(11, 1, 1))
+		h.Message(new(link.Turn), link.ID{9}, treeMessage(11, 1, 1))
 		require.Len(t, s.got(), 4)
 		time.Sleep(1400 * time.Millisecond)
 		require.Len(t, s.got(), 4)
@@ -400,7 +400,7 @@ func TestCopiesAndLateMessagesAreDropped(t *testing.T) {
 
 		for i := range uint64(257) {
 			require.Len(t, s.got(), 6)
-			h.Message(&turn, link.ID{9}, treeMessage(20+i, 1, 1))
+			h.Message(new(link.Turn), link.ID{9}, treeMessage(20+i, 1, 1))
 		}
 		require.Len(t, s.got(), 6+257, "more than 256 do not wait")
 	})

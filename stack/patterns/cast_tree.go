@@ -112,6 +112,9 @@ func before(id link.ID) link.ID {
 // sendAlong sends c on its hops. Where a node cannot take it, others of its
 // interval get it.
 func (n *Node) sendAlong(t *link.Turn, c *cast, hops []hop, mayWait bool) {
+	if len(hops) == 0 {
+		return
+	}
 	head := n.heads.Get().(*[]byte)
 	defer n.heads.Put(head)
 	next := *c

@@ -45,6 +45,7 @@ type group struct {
 	kept      []*delegated // oldest first
 	unspread  []*delegated // that wait for the first view, oldest first
 	keptBytes int          // of both
+	heard     *heard       // the flow that was heard last; nil: none
 	joined    uint64       // changes whenever the first session joins
 	joinedAt  time.Duration
 	confirmed bool // since then, every peer has learnt of it

@@ -31,7 +31,8 @@ type flowKey struct {
 type heard struct {
 	key       flowKey
 	group     *group
-	last      uint64 // sequence that was delivered
+	place     *list.Element // in flows.order
+	last      uint64        // sequence that was delivered
 	used      time.Duration
 	busy      bool    // somebody delivers; held is looked at then
 	held      []*cast // by sequence
@@ -51,13 +52,15 @@ func newFlows() flows {
 	return flows{byKey: make(map[flowKey]*list.Element), order: list.New(), holding: make(map[*heard]struct{})}
 }
 
-// of yields the flow of a key, new if need be.
-func (f *flows) of(key flowKey, now time.Duration) *heard {
+// of yields the flow of a message to g, new if need be. That which was heard last
+// is at hand: finding the others costs more than the rest of what a message needs.
+func (f *flows) of(g *group, origin link.ID, flow uint32, now time.Duration) *heard {
+	if h := g.heard; h != nil && h.key.flow == flow && h.key.origin == origin {
+		return f.touch(h, g, now)
+	}
+	key := flowKey{origin, flow, g.key}
 	if e := f.byKey[key]; e != nil {
-		f.order.MoveToFront(e)
-		h := e.Value.(*heard)
-		h.used = now
-		return h
+		return f.touch(e.Value.(*heard), g, now)
 	}
 	for e := f.order.Back(); e != nil; e = f.order.Back() {
 		h := e.Value.(*heard)
@@ -66,17 +69,27 @@ func (f *flows) of(key flowKey, now time.Duration) *heard {
 		}
 		f.order.Remove(e)
 		delete(f.byKey, h.key)
+		if h.group.heard == h {
+			h.group.heard = nil
+		}
 	}
-	h := &heard{key: key, used: now}
-	f.byKey[key] = f.order.PushFront(h)
+	h := &heard{key: key}
+	h.place = f.order.PushFront(h)
+	f.byKey[key] = h.place
+	return f.touch(h, g, now)
+}
+
+// touch notes that h is in use.
+func (f *flows) touch(h *heard, g *group, now time.Duration) *heard {
+	f.order.MoveToFront(h.place)
+	h.used, h.group, g.heard = now, g, h
 	return h
 }
 
 // hear takes note of c. If it is c's turn to be delivered, the result is its flow,
 // and the caller delivers; if not, the result is nil: c has come before, or waits.
 func (n *Node) hear(g *group, c *cast, now time.Duration) *heard {
-	h := n.flows.of(flowKey{c.origin, c.flow, g.key}, now)
-	h.group = g
+	h := n.flows.of(g, c.origin, c.flow, now)
 	if c.sequence <= h.last {
 		n.dropped.copies.Add(1)
 		return nil
@@ -167,7 +180,10 @@ func (n *Node) deliverHeard(t *link.Turn, h *heard, c *cast, here []*party) {
 	for {
 		n.give(t, here, c)
 		n.mu.Lock()
-		next := n.release(h, n.now())
+		var next *cast
+		if len(h.held) > 0 {
+			next = n.release(h, n.now())
+		}
 		if next == nil {
 			h.busy = false
 			n.mu.Unlock()

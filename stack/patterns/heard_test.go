@@ -32,15 +32,16 @@ func TestNothingIsHeldWhereAllFlowsTogetherHoldTooMuch(t *testing.T) {
 }
 
 func TestFlowsThatAreRememberedAreBounded(t *testing.T) {
-	f := newFlows()
+	f, g := newFlows(), &group{}
 	for i := range uint32(maxHeard + 10) {
-		f.of(flowKey{flow: i}, 0)
-		f.of(flowKey{flow: 0}, 0)
+		f.of(g, link.ID{}, i, 0)
+		f.of(g, link.ID{}, 0, 0)
 	}
 	require.Len(t, f.byKey, maxHeard)
 	require.Equal(t, maxHeard, f.order.Len())
 	require.NotNil(t, f.byKey[flowKey{flow: 0}], "in use")
 	require.Nil(t, f.byKey[flowKey{flow: 1}], "longest silent")
-	f.of(flowKey{flow: 1}, idleAfter)
+	f.of(g, link.ID{}, 1, idleAfter)
 	require.Len(t, f.byKey, 1, "the others are silent for long")
+	require.Equal(t, f.byKey[flowKey{flow: 1}].Value, g.heard, "and the one at hand is forgotten with them")
 }

@@ -121,6 +121,9 @@ func New(cfg Config) (*Node, error) {
 // now is the time since the epoch.
 func (n *Node) now() time.Duration { return time.Since(n.epoch) }
 
+// during is a time within a turn, for what a turn more or less does not matter to.
+func (n *Node) during(t *link.Turn) time.Duration { return t.Time().Sub(n.epoch) }
+
 // kick has Run look around. It never blocks.
 func (n *Node) kick() {
 	select {
