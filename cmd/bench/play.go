@@ -98,7 +98,8 @@ func closedLoop(c client, w workload, d time.Duration) (result, error) {
 	if len(s.Errors) > 0 || s.Count == 0 {
 		return result{}, fmt.Errorf("%d requests were answered, errors: %v", s.Count, s.Errors)
 	}
-	return result{P50: s.P50, P99: s.P99, Rate: float64(s.Count) / d.Seconds()}, nil
+	rate := float64(s.Count) / d.Seconds()
+	return result{P50: s.P50, P99: s.P99, Rate: rate, Done: rate * (d + warmUp).Seconds()}, nil
 }
 
 // flood sends as fast as it goes and asks what arrived.
@@ -125,7 +126,7 @@ func flood(c client, w workload, d time.Duration) (result, error) {
 		return result{}, errors.Join(err, fmt.Errorf("%d of %d messages were delivered", t.Count, sent))
 	}
 	delivered := float64(t.Count) / float64(w.Flight)
-	return result{Rate: delivered / t.Took.Seconds(), Lost: 1 - delivered/float64(sent)}, nil
+	return result{Rate: delivered / t.Took.Seconds(), Lost: 1 - delivered/float64(sent), Done: delivered}, nil
 }
 
 // takeTally waits until nothing arrives any more, and returns what did.

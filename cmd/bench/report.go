@@ -53,6 +53,8 @@ func median(all []result) result {
 		P99:  middle(all, func(r result) time.Duration { return r.P99 }),
 		Rate: middle(all, func(r result) float64 { return r.Rate }),
 		Lost: middle(all, func(r result) float64 { return r.Lost }),
+		Done: middle(all, func(r result) float64 { return r.Done }),
+		CPU:  middle(all, func(r result) time.Duration { return r.CPU }),
 	}
 }
 
@@ -70,7 +72,7 @@ func (r *report) printLast(w io.Writer) {
 	if len(r.Rows) == 1 {
 		fmt.Fprintf(w, "medians of %d rounds of %s; an idle server takes %.1f MiB (iris), %.1f MiB (nats)\n\n", r.Rounds, r.Time,
 			float64(r.IdleKiB["iris"])/1024, float64(r.IdleKiB["nats"])/1024)
-		fmt.Fprintf(w, "%-38s %30s %30s %14s\n", "", "iris: p50 / p99 / per second", "nats: p50 / p99 / per second", "ratio (target)")
+		fmt.Fprintf(w, "%-38s %30s %30s %21s %20s\n", "", "iris: p50 / p99 / per second", "nats: p50 / p99 / per second", "ratio (target)", "cpu, ratio")
 	}
 	last := r.Rows[len(r.Rows)-1]
 	bound, verdict := "≥", "missed"
@@ -80,7 +82,8 @@ func (r *report) printLast(w io.Writer) {
 	if last.Met {
 		verdict = "met"
 	}
-	fmt.Fprintf(w, "%-38s %30s %30s %5.2f (%s %.1f) %s\n", last.Name, last.Iris, last.NATS, last.Ratio, bound, last.Target, verdict)
+	fmt.Fprintf(w, "%-38s %30s %30s %5.2f (%s %.2f) %-6s %12s %6.2f\n", last.Name, last.Iris, last.NATS, last.Ratio, bound, last.Target, verdict,
+		last.Iris.CPU, float64(last.Iris.CPU)/float64(last.NATS.CPU))
 }
 
 // String shows the figures in the order of the table's head.

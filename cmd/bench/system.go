@@ -21,6 +21,7 @@ type system struct {
 	name    string
 	ports   [2]int // where clients attach
 	pids    [2]int // the servers
+	service int    // process id
 	env     []string
 	profile string // folder for CPU profiles, empty for none
 	closers []func() error
@@ -50,6 +51,9 @@ type result struct {
 	P99  time.Duration `json:"p99"`
 	Rate float64       `json:"rate"` // requests, or events and messages delivered to one subscriber, a second
 	Lost float64       `json:"lost"` // share of what was published and not delivered
+
+	Done float64       `json:"done"`         // requests, or messages delivered to one subscriber, in all
+	CPU  time.Duration `json:"cpu_per_done"` // processor time of all processes of the system, for each of them
 }
 
 // measure runs a client process for one case.
@@ -67,11 +71,22 @@ func (s *system) measure(ctx context.Context, c workload, d time.Duration) (resu
 	}
 	var out bytes.Buffer
 	cmd.Stdout = &out
+	before := s.cpu()
 	if err := cmd.Run(); err != nil {
 		return result{}, err
 	}
+	used := s.cpu() - before + cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	var r result
-	return r, json.Unmarshal(out.Bytes(), &r)
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		return r, err
+	}
+	r.CPU = time.Duration(float64(used) / r.Done)
+	return r, nil
+}
+
+// cpu is the processor time that servers and service have used so far.
+func (s *system) cpu() time.Duration {
+	return cpuOf(s.pids[0]) + cpuOf(s.pids[1]) + cpuOf(s.service)
 }
 
 // startService starts the service process at the second server and waits until it serves.
@@ -89,6 +104,7 @@ func (s *system) startService(ctx context.Context) error {
 		return fmt.Errorf("service: %w", err)
 	}
 	s.closers = append(s.closers, stop)
+	s.service = cmd.Process.Pid
 	return nil
 }
 
@@ -132,6 +148,21 @@ func start(cmd *exec.Cmd) (stop func() error, line string, err error) {
 
 // awaitEnd returns when stdin ends: the parent wants this process to stop.
 func awaitEnd() { _, _ = io.Copy(io.Discard, os.Stdin) }
+
+// cpuOf reads a process's processor time, in steps of 10 ms; 0 where /proc does not tell.
+func cpuOf(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from the state on: utime and stime are 11 further
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
 
 // residentKiB reads a process's resident memory; 0 where /proc does not tell.
 func residentKiB(pid int) int {
