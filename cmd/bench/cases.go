@@ -6,6 +6,7 @@ import "strings"
 const (
 	request = "request" // closed loop of requests and replies
 	publish = "publish" // events as fast as they go, to a number of subscribers
+	cast    = "cast"    // broadcasts as fast as they go, to a number of members; in NATS a subject with subscribers
 	stream  = "stream"  // one tunnel; in NATS a subject with one subscriber
 )
 
@@ -34,6 +35,7 @@ func cases(only string) []workload {
 		{"publish across, 128 B, 1 subscriber", publish, 128, 1, true, 2.5},
 		{"publish across, 1 KiB, 1 subscriber", publish, 1 << 10, 1, true, 0.9},
 		{"publish across, 128 B, 4 subscribers", publish, 128, 4, true, 2.5},
+		{"broadcast across, 128 B, 4 members", cast, 128, 4, true, 2.5},
 		{"tunnel across, 64 KiB messages", stream, 64 << 10, 1, true, 0.85},
 	}
 	var chosen []workload

@@ -79,8 +79,8 @@ func (s service) Init(*iris.Connection) error { return nil }
 // HandleRequest answers with the function.
 func (s service) HandleRequest(b []byte) ([]byte, error) { return s.handle(b) }
 
-// HandleBroadcast ignores broadcasts.
-func (s service) HandleBroadcast([]byte) {}
+// HandleBroadcast counts a broadcast.
+func (s service) HandleBroadcast([]byte) { s.counter.add() }
 
 // HandleDrop says that the measurement is void.
 func (s service) HandleDrop(reason error) { fmt.Fprintln(os.Stderr, "bench: service dropped:", reason) }
@@ -103,7 +103,12 @@ func (s service) HandleEvent([]byte) { s.counter.add() }
 func irisService(port int) error {
 	var c counter
 	echo := func(b []byte) ([]byte, error) { return b, nil }
-	for name, s := range map[string]service{echoName: {echo, &c}, sinkName: {echo, &c}, tallyName: {c.answer, &c}} {
+	services := map[string]service{tallyName: {c.answer, &c}}
+	for _, name := range []string{echoName, sinkName, tallyName, castName, castName, castName, castName} {
+		s, known := services[name]
+		if !known {
+			s = service{echo, &c}
+		}
 		registered, err := iris.Register(port, name, s, nil)
 		if err != nil {
 			return err
@@ -144,6 +149,10 @@ func (c irisClient) request(name string, message []byte) ([]byte, error) {
 
 func (c irisClient) publish(name string, message []byte) error {
 	return c.conn.Publish(context.Background(), name, message)
+}
+
+func (c irisClient) broadcast(name string, message []byte) error {
+	return c.conn.Broadcast(context.Background(), name, message)
 }
 
 func (c irisClient) stream(message []byte, more func() bool) (int, error) {

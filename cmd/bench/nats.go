@@ -180,6 +180,11 @@ func (c natsClient) request(name string, message []byte) ([]byte, error) {
 
 func (c natsClient) publish(name string, message []byte) error { return c.nc.Publish(name, message) }
 
+// broadcast publishes to the four subscribers of a subject: NATS knows no other way.
+func (c natsClient) broadcast(_ string, message []byte) error {
+	return c.nc.Publish(topicName+"4", message)
+}
+
 func (c natsClient) stream(message []byte, more func() bool) (int, error) {
 	sent := 0
 	for ; more(); sent++ {

@@ -47,6 +47,7 @@ func play(_ context.Context, role, spec string, args []string) error {
 type client interface {
 	request(name string, message []byte) ([]byte, error)
 	publish(name string, message []byte) error
+	broadcast(name string, message []byte) error
 	// stream sends messages while more says so, and returns when all are delivered
 	// or on their way.
 	stream(message []byte, more func() bool) (sent int, err error)
@@ -57,7 +58,8 @@ type client interface {
 const (
 	echoName  = "echo"  // requests, answered with themselves
 	tallyName = "tally" // requests, answered with what has arrived since the last one
-	topicName = "topic" // events; subscriber i also has a connection of its own
+	topicName = "topic" // events; each subscriber has a connection of its own
+	castName  = "cast"  // broadcasts, to four members
 	sinkName  = "sink"  // streams
 )
 
@@ -113,9 +115,12 @@ func flood(c client, w workload, d time.Duration) (result, error) {
 	if w.Kind == stream {
 		sent, err = c.stream(message, func() bool { return time.Now().Before(end) })
 	} else {
-		name := fmt.Sprintf("%s%d", topicName, w.Flight)
+		send, name := c.publish, fmt.Sprintf("%s%d", topicName, w.Flight)
+		if w.Kind == cast {
+			send, name = c.broadcast, castName
+		}
 		for ; err == nil && (sent%64 > 0 || time.Now().Before(end)); sent++ {
-			err = c.publish(name, message)
+			err = send(name, message)
 		}
 	}
 	if err != nil {
