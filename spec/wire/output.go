@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -27,6 +28,10 @@ const (
 	// step is how many bytes are written at once to a connection that does not
 	// tell its progress.
 	step = 32 << 10
+	// lingerTime is how long Close waits for the other side to end a connection, and
+	// lingerBytes how much it drops meanwhile.
+	lingerTime  = 200 * time.Millisecond
+	lingerBytes = 64 << 20
 )
 
 // An Output batches frames to a connection: a bounded double buffer. Appending
@@ -154,8 +159,9 @@ func (o *Output) Pending() int {
 	return len(o.buf) + o.unsent
 }
 
-// Close ends the output: what waits is written until ctx is done, then the
-// connection is closed. It waits for the goroutine. Idempotent, and a second
+// Close ends the output: what waits is written until ctx is done, the other side
+// is given a moment to read it (relay.md 6.4), and the connection is closed. It
+// waits for the goroutine. Idempotent, and a second
 // Close with a shorter ctx cuts the first one short. An error says that
 // something was not written.
 func (o *Output) Close(ctx context.Context) error {
@@ -165,6 +171,9 @@ func (o *Output) Close(ctx context.Context) error {
 	o.mu.Unlock()
 	o.Flush()
 	written := o.awaitWritten(ctx.Done())
+	if written && o.broken() == nil {
+		linger(ctx, o.conn)
+	}
 	_ = o.conn.Close() // what was written is the socket's; a second close is an error of no interest
 	o.awaitWritten(nil)
 	o.wg.Wait()
@@ -175,6 +184,21 @@ func (o *Output) Close(ctx context.Context) error {
 		return fmt.Errorf("wire: write the last bytes: %w", err)
 	}
 	return nil
+}
+
+// linger ends the sending direction of a TCP connection, and drops what still comes
+// until the other side has ended its own: a connection that is closed with unread
+// input is reset, and what was written last may be lost. Others are not reset.
+func linger(ctx context.Context, conn net.Conn) {
+	c, ok := conn.(*net.TCPConn)
+	if !ok || ctx.Err() != nil || c.CloseWrite() != nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Now()) })
+	defer stop()
+	if c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c, lingerBytes) // its end, however it comes
+	}
 }
 
 // awaitWritten waits until nobody writes; false when done comes first.

@@ -180,6 +180,29 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 	}
 }
 
+func TestCloseLosesNothingThoughInputIsUnread(t *testing.T) {
+	near, far := tcpPair(t)
+	_, err := far.Write(make([]byte, 100_000)) // which near never reads
+	require.NoError(t, err)
+	o := NewOutput(near, 4<<20)
+	require.NoError(t, put(o, numbered(0, 1_000_000)))
+	closed := make(chan error, 1)
+	go func() { closed <- o.Close(t.Context()) }()
+	requireInOrder(t, far, 1)
+	_, err = far.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "not reset")
+	require.NoError(t, far.Close())
+	require.NoError(t, <-closed)
+}
+
+func TestCloseDoesNotWaitLongForTheOtherSide(t *testing.T) {
+	near, _ := tcpPair(t) // the other end stays open
+	o := NewOutput(near, 1000)
+	began := time.Now()
+	require.NoError(t, o.Close(t.Context()))
+	require.Less(t, time.Since(began), 10*lingerTime)
+}
+
 func TestCloseGivesUpOnAReaderThatStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, _ := net.Pipe()
