@@ -20,7 +20,7 @@ func TestRelayConforms(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, len(results), 500)
 	for _, r := range results {
-		if !r.Pass {
+		if r.Outcome != conformance.Pass && r.Outcome != conformance.Unsupported {
 			t.Errorf("%s (%s): %s", r.ID, r.Shape, r.Why)
 		}
 	}
