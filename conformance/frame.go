@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // A sender is who sends a frame.
@@ -121,7 +122,7 @@ func (k kind) holds(v any) bool {
 	case uint64:
 		return k == anID || k == aCode && v <= 255 || strings.ContainsRune("nbk", rune(k)) && v < 1<<32
 	case string:
-		return k == aString
+		return k == aString && utf8.ValidString(v)
 	case []byte:
 		return k == aPayload
 	case []any:

@@ -144,3 +144,64 @@ func (*shortAssertion) play(_ context.Context, p *player, on string) error {
 	defer p.mu.Unlock()
 	return c.state.shortest
 }
+
+// A muteAssertion: no frame at all comes for a while, and the connection does not end.
+type muteAssertion struct{ while time.Duration }
+
+func parseAssertSilent(w *written) (action, error) {
+	d, err := parseDuration(w.value)
+	return &muteAssertion{d}, err
+}
+
+func (s *muteAssertion) play(ctx context.Context, p *player, on string) error {
+	c, err := p.conn(on)
+	if err != nil {
+		return err
+	}
+	a, err := p.next(ctx, c, s.while, p.ignoring(nil))
+	switch {
+	case errors.Is(err, errPatience):
+		return nil
+	case err != nil:
+		return err
+	case a.err != nil:
+		return fmt.Errorf("the connection ended: %w", a.err)
+	}
+	return fmt.Errorf("%s came, want nothing", describe(a.op, a.fields))
+}
+
+// A pendingAssertion: a command is not answered for a while.
+type pendingAssertion struct {
+	name  string
+	while time.Duration
+}
+
+func parseAssertPending(w *written) (action, error) {
+	a := &pendingAssertion{w.value.Value, 200 * time.Millisecond}
+	if n := w.take("for"); n != nil {
+		var err error
+		if a.while, err = parseDuration(n); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (s *pendingAssertion) play(ctx context.Context, p *player, _ string) error {
+	c := p.commands[s.name]
+	if c == nil {
+		return fmt.Errorf("there is no command %q yet", s.name)
+	}
+	err := p.wait(ctx, s.while, func() (bool, error) {
+		select {
+		case <-c.done:
+			return true, fmt.Errorf("it is answered already: %s", drawJSON(c.answer))
+		default:
+			return false, nil
+		}
+	})
+	if errors.Is(err, errPatience) {
+		return nil
+	}
+	return err
+}

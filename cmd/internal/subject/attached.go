@@ -176,6 +176,9 @@ func errorName(err error) (name, text string) {
 	}
 	if _, refused, is := strings.Cut(err.Error(), iris.ErrRefused.Error()+": "); is {
 		code, _, _ := strings.Cut(refused, ":")
+		if strings.HasPrefix(code, "code ") { // not listed: relay.md 7.2
+			code = "not-ready"
+		}
 		return code, err.Error()
 	}
 	for _, e := range []struct {
