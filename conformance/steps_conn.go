@@ -33,7 +33,7 @@ func (a *attaching) play(ctx context.Context, p *player, on string) error {
 	if err := (&sending{frame: hello}).play(ctx, p, on); err != nil {
 		return err
 	}
-	return (&expecting{[]pattern{{ops[1], []any{uint64(1)}}}}).play(ctx, p, on)
+	return (&expecting{frames: []pattern{{ops[1], []any{uint64(1)}}}}).play(ctx, p, on)
 }
 
 // A dialling opens a connection to the endpoint and says nothing.
@@ -129,7 +129,7 @@ func (a *accepting) play(ctx context.Context, p *player, on string) error {
 		return nil
 	}
 	hello := pattern{ops[0], []any{"iris", between{0, 1}, between{1, 1<<32 - 1}, a.cluster}}
-	if err := (&expecting{[]pattern{hello}}).play(ctx, p, on); err != nil || a.silent {
+	if err := (&expecting{frames: []pattern{hello}}).play(ctx, p, on); err != nil || a.silent {
 		return err
 	}
 	limits := map[string]any{}

@@ -128,11 +128,18 @@ func (s *rawSending) play(_ context.Context, p *player, on string) error {
 }
 
 // An expecting awaits frames, in any order if there are several.
-type expecting struct{ frames []pattern }
+type expecting struct {
+	frames   []pattern
+	skipping bool // other frames may come before
+}
 
 func parseExpect(w *written) (action, error) {
 	f, err := parseFrame(w.value)
-	return &expecting{[]pattern{f}}, err
+	e := &expecting{frames: []pattern{f}}
+	if n := w.take("skipping"); n != nil {
+		e.skipping = n.Value == "true"
+	}
+	return e, err
 }
 
 func parseAnyOrder(w *written) (action, error) {
@@ -169,7 +176,10 @@ func (e *expecting) play(ctx context.Context, p *player, on string) error {
 			mismatch = p.compare(want, a.op, a.fields)
 			return mismatch == nil
 		})
-		if i < 0 {
+		switch {
+		case i < 0 && e.skipping:
+			continue
+		case i < 0:
 			return mismatch
 		}
 		left = slices.Delete(left, i, i+1)
