@@ -126,7 +126,9 @@ func (c *conn) read() {
 			a.op, a.fields, err = parseContent(content)
 		}
 		a.err = err
-		c.p.trace.add(c.name, received, frame, err)
+		if err == nil || !c.p.over(c) {
+			c.p.trace.add(c.name, received, frame, err)
+		}
 		if !c.p.arrived(c, a, frame) {
 			return
 		}

@@ -155,12 +155,28 @@ func (e entry) load(mode Mode, f file) (Case, error) {
 	if len(steps) == 0 {
 		return Case{}, errors.New("no steps")
 	}
-	script, err := yaml.Marshal(&e.Steps)
+	script, err := yaml.Marshal(spelled(&e.Steps, f.Scripts))
 	if err != nil {
 		return Case{}, err
 	}
 	return Case{ID: e.Case, Clause: id[2], Mode: mode, Level: e.Level, Needs: needs, Why: e.Why, Script: string(script),
 		endpoint: e.Endpoint, whole: e.Whole, alone: e.Alone || e.Endpoint == "unsafe", steps: steps}, nil
+}
+
+// spelled is a list of steps in which scripts are in place of their use. That
+// they exist and end has been checked.
+func spelled(list *yaml.Node, scripts map[string]yaml.Node) *yaml.Node {
+	whole := *list
+	whole.Content = nil
+	for _, n := range list.Content {
+		if n.Kind == yaml.MappingNode && n.Content[0].Value == "use" {
+			script := scripts[n.Content[1].Value]
+			whole.Content = append(whole.Content, spelled(&script, scripts).Content...)
+			continue
+		}
+		whole.Content = append(whole.Content, n)
+	}
+	return &whole
 }
 
 // decodeStrict decodes n; a key that v does not have is an error.

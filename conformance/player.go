@@ -169,6 +169,13 @@ func (p *player) conn(name string) (*conn, error) {
 	return nil, fmt.Errorf("there is no connection %q yet", name)
 }
 
+// over tells whether this side has closed a connection.
+func (p *player) over(c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return c.closed
+}
+
 // flush sends what is held: what is awaited may be an answer to what any
 // connection sent.
 func (p *player) flush() error {

@@ -80,6 +80,7 @@ var verbs = map[string]func(w *written) (action, error){
 	"assert_quiet":    parseAssertQuiet,
 	"assert_silent":   parseAssertSilent,
 	"assert_pending":  parseAssertPending,
+	"assert_memory":   parseAssertMemory,
 	"send_message":    parseSendMessage,
 	"expect_message":  parseExpectMessage,
 	"overdraw":        parseOverdraw,
@@ -88,7 +89,7 @@ var verbs = map[string]func(w *written) (action, error){
 // only are the verbs of one mode.
 var only = map[string]Mode{
 	"attach": Relay, "dial": Relay, "accept": Binding, "listen": Binding, "await_credit": Binding, "await_allowance": Binding,
-	"command": Binding, "answer": Binding, "notice": Binding, "assert_quiet": Binding, "assert_pending": Binding, "overdraw": Binding, "assert_shortest": Binding,
+	"command": Binding, "answer": Binding, "notice": Binding, "assert_quiet": Binding, "assert_pending": Binding, "overdraw": Binding, "assert_memory": Binding, "assert_shortest": Binding,
 }
 
 // parseSteps reads a list of steps; use and repeat are replaced by what they stand for.

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -204,4 +207,28 @@ func (s *pendingAssertion) play(ctx context.Context, p *player, _ string) error 
 		return nil
 	}
 	return err
+}
+
+// A memoryAssertion: the subject holds less than so many MiB. Where the system
+// does not tell, it holds.
+type memoryAssertion struct{ most uint64 }
+
+func parseAssertMemory(w *written) (action, error) {
+	most, err := strconv.ParseUint(strings.TrimSuffix(w.value.Value, "MiB"), 10, 32)
+	return &memoryAssertion{most}, err
+}
+
+func (s *memoryAssertion) play(_ context.Context, p *player, _ string) error {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.subject.cmd.Process.Pid))
+	if err != nil {
+		return nil
+	}
+	var size, resident uint64
+	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+		return err
+	}
+	if held := resident * uint64(os.Getpagesize()) >> 20; held > s.most {
+		return fmt.Errorf("the subject holds %d MiB, want at most %d", held, s.most)
+	}
+	return nil
 }
