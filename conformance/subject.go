@@ -332,6 +332,18 @@ func (s *subject) gone() bool {
 	}
 }
 
+// responds tells whether the subject still answers; one that does not is killed.
+func (s *subject) responds(ctx context.Context) bool {
+	if s.gone() {
+		return false
+	}
+	_, err := s.ask(ctx, "info", stopPatience)
+	if errors.Is(err, errPatience) {
+		s.kill()
+	}
+	return err == nil
+}
+
 // stop ends the input; the subject has 3 seconds to exit with 0.
 func (s *subject) stop() error {
 	s.writing.Lock()

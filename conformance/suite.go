@@ -228,10 +228,13 @@ func (r *runner) play(ctx context.Context, i int, p *play) {
 		}
 	}
 	p.play(ctx, &player{subject: subject, patience: r.suite.patience(), shape: p.result.Shape, unique: fmt.Sprintf("-%d-%d", i, run)})
-	if p.result.Outcome == Broke && !p.again {
-		p.again = true
-		p.result.Log = subject.tail()
-	} else if p.result.Outcome != Pass {
-		p.result.Log = subject.tail()
+	if p.result.Outcome == Pass {
+		return
 	}
+	if p.result.Outcome != Broke && !subject.responds(ctx) {
+		p.result.Outcome = Broke
+		p.result.Why += "; the subject hangs"
+	}
+	p.again = p.result.Outcome == Broke
+	p.result.Log = subject.tail()
 }

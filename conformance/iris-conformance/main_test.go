@@ -37,3 +37,18 @@ func TestWithoutAnEndpointNothingIsJudged(t *testing.T) {
 	require.Equal(t, exitNotThere, run(t.Context(), []string{"relay", "-port", port}, &out, &errs))
 	require.Contains(t, errs.String(), "attach to the endpoint")
 }
+
+func TestASubjectThatDoesNotStartOrSpeaksNonsense(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Equal(t, exitNotThere, run(t.Context(), []string{"binding", "--", "/no/such/program"}, &out, &errs))
+	require.Contains(t, errs.String(), "does not start")
+	require.Equal(t, exitControl, run(t.Context(), []string{"binding", "--", "sh", "-c", "echo nonsense; cat >/dev/null"}, &out, &errs))
+	require.Contains(t, errs.String(), "breaks the control protocol")
+}
+
+func TestExplainShowsTheClauseAndTheScript(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Equal(t, exitPassed, run(t.Context(), []string{"explain", "BINDING-10.6-04"}, &out, &errs))
+	require.Contains(t, out.String(), "Data or a second finish behind one's own finish")
+	require.Contains(t, out.String(), "- send: [finish, $t]\n- send: [finish, $t]")
+}
