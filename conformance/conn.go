@@ -38,7 +38,6 @@ type conn struct {
 	name  string
 	shape Shape
 	p     *player
-	gate  sync.Mutex // held while reading is stalled
 
 	writing sync.Mutex // guards held and the order of writes
 	held    []byte     // coalesced: not yet sent
@@ -118,8 +117,7 @@ func isEnd(err error) bool {
 // read reads until the connection ends.
 func (c *conn) read() {
 	for {
-		c.gate.Lock() // until it is not stalled
-		c.gate.Unlock()
+		c.p.awaitReading(c)
 		frame, content, err := readFrame(c)
 		var a arrival
 		if err == nil {

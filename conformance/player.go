@@ -103,10 +103,6 @@ func (p *player) end() {
 	}
 	for _, c := range all {
 		c.closed = true
-		if c.stalled {
-			c.stalled = false
-			c.gate.Unlock()
-		}
 	}
 	p.notifyLocked()
 	p.mu.Unlock()
@@ -167,6 +163,18 @@ func (p *player) conn(name string) (*conn, error) {
 		return c, nil
 	}
 	return nil, fmt.Errorf("there is no connection %q yet", name)
+}
+
+// awaitReading waits while reading is stalled.
+func (p *player) awaitReading(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c.stalled && !c.closed {
+		changed := p.changed
+		p.mu.Unlock()
+		<-changed
+		p.mu.Lock()
+	}
 }
 
 // over tells whether this side has closed a connection.

@@ -72,7 +72,6 @@ func (d *dialling) play(ctx context.Context, p *player, on string) error {
 type accepting struct {
 	cluster  string
 	limits   map[string]uint64
-	info     map[string]any
 	silent   bool // leave the answer to the script
 	raw      bool // leave the hello to the script too
 	mute     bool // leave the answers to pings to the script
@@ -205,15 +204,9 @@ func (s *stalling) play(_ context.Context, p *player, on string) error {
 		return err
 	}
 	p.mu.Lock()
-	change := c.stalled != s.stop
+	defer p.mu.Unlock()
 	c.stalled = s.stop
-	p.mu.Unlock()
-	switch {
-	case change && s.stop:
-		c.gate.Lock()
-	case change:
-		c.gate.Unlock()
-	}
+	p.notifyLocked()
 	return nil
 }
 

@@ -133,6 +133,12 @@ func (s *subject) tail() string {
 // meet asks for the info, and for what no subject can do.
 func (s *subject) meet(ctx context.Context) error {
 	a, err := s.ask(ctx, "info", startPatience)
+	if errors.Is(err, ErrControl) {
+		return err
+	}
+	if err == nil && a.Error == "gone" {
+		err = errCrashed
+	}
 	if err != nil {
 		return fmt.Errorf("%w: info: %w\n%s", ErrSubject, err, s.tail())
 	}
@@ -212,6 +218,7 @@ func (s *subject) read(out io.Reader) {
 			s.mu.Lock()
 			s.broken = errors.Join(s.broken, fmt.Errorf("%w: %w: %.200s", ErrControl, err, lines.Bytes()))
 			s.mu.Unlock()
+			s.lose()
 			break
 		}
 	}

@@ -176,7 +176,11 @@ func (s Suite) runBinding(ctx context.Context, plays []*play) (Info, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.broken == nil {
+		r.broken = r.subject.failed()
+	}
 	if r.broken != nil || r.subject.gone() {
+		r.subject.kill()
 		return info, r.broken
 	}
 	return info, errors.Join(r.subject.stop(), ctx.Err())
