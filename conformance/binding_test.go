@@ -85,6 +85,15 @@ func TestACrashIsAnErrorOfItsCase(t *testing.T) {
 	require.Zero(t, Failed(results))
 }
 
+func TestASubjectThatHangsIsAnErrorAndIsReplaced(t *testing.T) {
+	t.Parallel()
+	results, err := judgeBinding(t, "it hangs at a tunnel", "BINDING-10.10-03", 500*time.Millisecond)
+	require.NoError(t, err)
+	require.Len(t, results, 1)
+	require.Equal(t, Broke, results[0].Outcome)
+	require.Contains(t, results[0].Why, "hangs")
+}
+
 func TestASubjectThatBreaksTheControlProtocolIsTold(t *testing.T) {
 	for _, mistake := range []string{"an unknown op is ok", "it goes on at the end of its input"} {
 		_, err := judgeBinding(t, mistake, "BINDING-2.1-01", time.Second)

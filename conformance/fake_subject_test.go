@@ -152,6 +152,9 @@ func (s *fakeSubject) command(c fakeCommand) {
 			s.fail(c.ID, "unsupported", "")
 		}
 	}
+	if s.mistake == "it hangs at a tunnel" && c.Op == "tunnel-open" {
+		select {}
+	}
 	if s.mistake == "it crashes at a tunnel" && c.Op == "tunnel-open" {
 		os.Exit(7)
 	}
