@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -25,17 +26,41 @@ const (
 	maxChopped = 256
 	// maxContent bounds the frames that are read.
 	maxContent = 2 << 20
+	// maxQueued bounds the frames that wait to be looked at.
+	maxQueued = 8192
+	// writePatience bounds a write to a side that does not read.
+	writePatience = 10 * time.Second
 )
 
-// A conn is one connection of a case.
+// A conn is one connection of a case. A goroutine reads it; the player writes.
 type conn struct {
 	net.Conn
+	name  string
 	shape Shape
-	held  []byte // coalesced: not yet sent
+	p     *player
+
+	writing sync.Mutex // guards held and the order of writes
+	held    []byte     // coalesced: not yet sent
+
+	// The fields below are guarded by the player's mu.
+	queue   []arrival
+	state   *monitor // of what the other side may do; nil: nobody watches
+	stalled bool
+	closed  bool // by the player
 }
 
-// write sends b in the connection's shape.
-func (c *conn) write(b []byte) error {
+// An arrival is a frame, or the end of the connection.
+type arrival struct {
+	op     op
+	fields []any
+	err    error
+}
+
+// send writes b in the connection's shape.
+func (c *conn) send(b []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_ = c.SetWriteDeadline(time.Now().Add(writePatience))
 	switch c.shape {
 	case Coalesced:
 		c.held = append(c.held, b...)
@@ -52,17 +77,29 @@ func (c *conn) write(b []byte) error {
 	return ignoreBroken(err)
 }
 
+// sendNow writes b ahead of what is held.
+func (c *conn) sendNow(b []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_ = c.SetWriteDeadline(time.Now().Add(writePatience))
+	_, err := c.Write(b)
+	return ignoreBroken(err)
+}
+
 func (c *conn) flush() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	if len(c.held) == 0 {
 		return nil
 	}
+	_ = c.SetWriteDeadline(time.Now().Add(writePatience))
 	_, err := c.Write(c.held)
 	c.held = nil
 	return ignoreBroken(err)
 }
 
-// ignoreBroken drops the error of a write to an endpoint that has closed: what
-// it had to say is still to be read.
+// ignoreBroken drops the error of a write to a side that has closed: what it had
+// to say is still to be read.
 func ignoreBroken(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && !op.Timeout() {
@@ -77,49 +114,73 @@ func isEnd(err error) bool {
 	return errors.Is(err, io.EOF) || errors.As(err, &op) && !op.Timeout()
 }
 
-// read reads one frame.
-func (c *conn) read(wait time.Duration) (op byte, fields []any, err error) {
-	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return 0, nil, err
+// read reads until the connection ends.
+func (c *conn) read() {
+	for {
+		c.p.awaitReading(c)
+		frame, content, err := readFrame(c)
+		var a arrival
+		if err == nil {
+			a.op, a.fields, err = parseContent(content)
+		}
+		a.err = err
+		if err == nil || !c.p.over(c) {
+			c.p.trace.add(c.name, received, frame, err)
+		}
+		if !c.p.arrived(c, a, frame) {
+			return
+		}
 	}
-	var head [5]byte
-	if _, err := io.ReadFull(c, head[:1]); err != nil {
-		return 0, nil, err
+}
+
+// readFrame reads one frame: all its bytes, and its content alone.
+func readFrame(r io.Reader) (frame, content []byte, err error) {
+	head := make([]byte, 5, 64)
+	if _, err := io.ReadFull(r, head[:1]); err != nil {
+		return nil, nil, err
 	}
 	width := strings.IndexByte("\xc4\xc5\xc6", head[0])
 	if width < 0 {
-		return 0, nil, fmt.Errorf("a frame begins with %#02x", head[0])
+		return head[:1], nil, fmt.Errorf("a frame begins with %#02x (3.1)", head[0])
 	}
-	size := head[1 : 1+(1<<width)]
-	if _, err := io.ReadFull(c, size); err != nil {
-		return 0, nil, err
+	head = head[:1+1<<width]
+	if n, err := io.ReadFull(r, head[1:]); err != nil {
+		return head[:1+n], nil, broken(err)
 	}
 	var n uint64
-	for _, digit := range size {
+	for _, digit := range head[1:] {
 		n = n<<8 | uint64(digit)
 	}
 	if n > maxContent {
-		return 0, nil, fmt.Errorf("a frame of %d bytes", n)
+		return head, nil, fmt.Errorf("a frame of %d bytes (4.2)", n)
 	}
-	content := make([]byte, n)
-	if _, err := io.ReadFull(c, content); err != nil {
-		return 0, nil, err
+	frame = append(head, make([]byte, n)...)
+	if got, err := io.ReadFull(r, frame[len(head):]); err != nil {
+		return frame[:len(head)+got], nil, broken(err)
 	}
-	return parseContent(content)
+	return frame, frame[len(head):], nil
 }
 
-func parseContent(content []byte) (op byte, fields []any, err error) {
+// broken is the end of a connection within a frame.
+func broken(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("within a frame: %w", io.EOF)
+	}
+	return err
+}
+
+func parseContent(content []byte) (o op, fields []any, err error) {
 	v, rest, err := parseValue(content, 16)
 	if err != nil || len(rest) > 0 {
-		return 0, nil, fmt.Errorf("% x: %w", content[:min(len(content), 64)], errors.Join(err, errValue))
+		return op{}, nil, fmt.Errorf("% x: %w", content[:min(len(content), 64)], errors.Join(err, errValue))
 	}
 	list, ok := v.([]any)
 	if !ok || len(list) == 0 {
-		return 0, nil, errValue
+		return op{}, nil, errValue
 	}
 	number, ok := list[0].(uint64)
 	if !ok || number > 255 {
-		return 0, nil, errValue
+		return op{}, nil, errValue
 	}
-	return byte(number), list[1:], nil
+	return opOf(byte(number)), list[1:], nil
 }

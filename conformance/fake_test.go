@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,12 @@ func newFake(t *testing.T, mistake string) *fake {
 func (f *fake) dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", f.address)
+}
+
+func (f *fake) port() int {
+	_, port, _ := net.SplitHostPort(f.address)
+	n, _ := strconv.Atoi(port)
+	return n
 }
 
 // write writes what is sent to the peer, then closes the connection.

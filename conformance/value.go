@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 )
 
 // The suite reads and writes MessagePack with code of its own, so that a
@@ -33,14 +35,21 @@ func appendValue(b []byte, v any) []byte {
 		return append(appendHead(b, len(v), 0xa0, 32, 0xd9), v...)
 	case []byte:
 		return append(appendHead(b, len(v), 0, 0, 0xc4), v...)
-	case map[string]string: // of at most one entry: an order is not needed
-		b = append(b, 0x80|byte(len(v)))
-		for key, value := range v {
-			b = appendValue(appendValue(b, key), value)
+	case nil:
+		return append(b, 0xc0)
+	case bool:
+		if v {
+			return append(b, 0xc3)
+		}
+		return append(b, 0xc2)
+	case map[string]any:
+		b = appendCount(b, len(v), 0x80, 0xde)
+		for _, key := range sortedKeys(v) {
+			b = appendValue(appendValue(b, key), v[key])
 		}
 		return b
 	case []any:
-		b = append(b, 0x90|byte(len(v)))
+		b = appendCount(b, len(v), 0x90, 0xdc)
 		for _, element := range v {
 			b = appendValue(b, element)
 		}
@@ -48,6 +57,16 @@ func appendValue(b []byte, v any) []byte {
 	}
 	panic(fmt.Sprintf("conformance: a case holds a %T", v))
 }
+
+// appendCount appends the head of a map or an array of less than 65,536 elements.
+func appendCount(b []byte, n int, short, wide byte) []byte {
+	if n < 16 {
+		return append(b, short|byte(n))
+	}
+	return binary.BigEndian.AppendUint16(append(b, wide), uint16(n))
+}
+
+func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 // appendHead appends the head of a string (with a short form) or a bin (without).
 func appendHead(b []byte, n int, short byte, below int, wide byte) []byte {
