@@ -137,11 +137,11 @@ class Connection:
         deadline = self._deadline(timeout)
         session = self._session
         if session is None or not session.usable:
-            session = await self._usable(f"request to {cluster!r}", deadline)
-        sent_headers = self._check(session, f"request to {cluster!r}", cluster, headers, payload)
+            session = await self._usable("request to", cluster, deadline)
+        sent_headers = self._check(session, "request to", cluster, headers, payload)
         if len(session.requests) >= session.limits.requests:
             raise OverloadedError(f"request to {cluster!r}: {session.limits.requests} are unanswered already")
-        budget = self._budget(deadline, f"request to {cluster!r}")
+        budget = self._budget(deadline, "request to", cluster)
         future = self._loop.create_future()
         id = session.next_id()
         session.requests[id] = future
@@ -178,7 +178,7 @@ class Connection:
         get the broadcasts of one connection in their order; one that is too slow misses some. Raises TooLargeError,
         InvalidError, TimeoutError, LostError, ClosedError.
         """
-        await self._tell(wire.BROADCAST, f"broadcast to {cluster!r}", cluster, message, headers, timeout, confirm)
+        await self._tell(wire.BROADCAST, "broadcast to", cluster, message, headers, timeout, confirm)
 
     async def publish(
         self,
@@ -194,7 +194,7 @@ class Connection:
         Returns when it is handed to the node, and waits for no subscriber. ``confirm`` and the errors are those of
         ``broadcast``, but having no subscriber is no error.
         """
-        await self._tell(wire.PUBLISH, f"publish on {topic!r}", topic, event, headers, timeout, confirm)
+        await self._tell(wire.PUBLISH, "publish on", topic, event, headers, timeout, confirm)
 
     async def subscribe(
         self,
@@ -219,8 +219,8 @@ class Connection:
         self._topics.add(subscription)
         asked: Session | None = None
         try:
-            session = await self._usable(what, deadline)
-            self._check(session, what, topic, None, b"")
+            session = await self._usable("subscribe to", topic, deadline)
+            self._check(session, "subscribe to", topic, None, b"")
             if len(self._topics.by_topic) > session.limits.topics:
                 raise OverloadedError(f"{what}: {session.limits.topics} topics are subscribed already")
             asked = session
@@ -272,11 +272,11 @@ class Connection:
         """
         what = f"tunnel to {cluster!r}"
         deadline = self._deadline(timeout)
-        session = await self._usable(what, deadline)
-        sent_headers = self._check(session, what, cluster, headers, b"")
+        session = await self._usable("tunnel to", cluster, deadline)
+        sent_headers = self._check(session, "tunnel to", cluster, headers, b"")
         if len(session.tunnels) >= session.limits.tunnels:
             raise OverloadedError(f"{what}: {session.limits.tunnels} tunnels are open already")
-        budget = self._budget(deadline, what)
+        budget = self._budget(deadline, "tunnel to", cluster)
         tunnel = Tunnel(session, session.next_id(), window, what, {})
         tunnel.opened = self._loop.create_future()
         session.tunnels[tunnel.id] = tunnel
@@ -343,7 +343,7 @@ class Connection:
         pause = PAUSES[0]
         while self._session:
             since = self._loop.time()
-            await self._session.channel.gone
+            await asyncio.shield(self._session.channel.gone)
             if self._end:
                 return
             if self._loop.time() - since > PAUSES[1]:
@@ -412,13 +412,11 @@ class Connection:
         await asyncio.shield(self._closer)
 
     async def _closed_all(self) -> None:
+        if self._session:
+            await asyncio.shield(self._session.channel.gone)
         if self._keeper:
-            if self._session and not self._session.channel.ended:
-                await self._session.channel.gone
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._session:
-            await self._session.channel.gone
 
     # What an operation needs.
 
@@ -435,12 +433,13 @@ class Connection:
         session = self._session
         deadline = self._deadline(timeout)
         if session is None or not session.usable:
-            session = await self._usable(what, deadline)
+            session = await self._usable(what, name, deadline)
         sent_headers = self._check(session, what, name, headers, payload)
         if confirm:
-            code, text = await self._within(deadline, session.done(op, name, sent_headers, payload), what)
+            done = session.done(op, name, sent_headers, payload)
+            code, text = await self._within(deadline, done, f"{what} {name!r}")
             if code:
-                raise outcome(code, text, what)
+                raise outcome(code, text, f"{what} {name!r}")
             return
         session.send(encode(op, 0, name, sent_headers, payload))
         if session.channel.full:
@@ -454,44 +453,44 @@ class Connection:
         try:
             name_bytes = len(name.encode())
         except UnicodeEncodeError:
-            raise InvalidError(f"{what}: the name is not UTF-8") from None
+            raise InvalidError(f"{what} {name!r}: the name is not UTF-8") from None
         if not name_bytes:
-            raise InvalidError(f"{what}: the name is empty")
+            raise InvalidError(f"{what} {name!r}: the name is empty")
         if name_bytes > limits.name:
-            raise TooLargeError(f"{what}: a name of {name_bytes} bytes, the limit is {limits.name}")
+            raise TooLargeError(f"{what} {name!r}: a name of {name_bytes} bytes, the limit is {limits.name}")
         size = len(payload) if type(payload) is bytes else memoryview(payload).nbytes
         if size > limits.payload:
-            raise TooLargeError(f"{what}: a payload of {size} bytes, the limit is {limits.payload}")
+            raise TooLargeError(f"{what} {name!r}: a payload of {size} bytes, the limit is {limits.payload}")
         if not headers:
             return {}
         checked = wire.headers_map(headers)
         header_bytes = wire.packed_size(checked)
         if header_bytes > limits.headers:
-            raise TooLargeError(f"{what}: headers of {header_bytes} bytes, the limit is {limits.headers}")
+            raise TooLargeError(f"{what} {name!r}: headers of {header_bytes} bytes, the limit is {limits.headers}")
         return checked
 
     def _deadline(self, timeout: float | None) -> float | None:
         return None if timeout is None else self._loop.time() + timeout
 
-    def _budget(self, deadline: float | None, what: str) -> int:
+    def _budget(self, deadline: float | None, what: str, name: str) -> int:
         """The budget of relay.md 5.2 for what must end at ``deadline``."""
         if deadline is None:
             return NO_LIMIT
         left = deadline - self._loop.time()
         if left <= 0:
-            raise TimeoutError(f"{what}: timed out")
+            raise TimeoutError(f"{what} {name!r}: timed out")
         return min(max(1, round(left * 1000)), NO_LIMIT - 1)
 
-    async def _usable(self, what: str, deadline: float | None) -> Session:
+    async def _usable(self, what: str, name: str, deadline: float | None) -> Session:
         """The session for a new operation; waits while the node is lost or leaving."""
         while True:
             if self._end:
-                raise self._closed(what)
+                raise self._closed(f"{what} {name!r}")
             if self._session and self._session.usable:
                 return self._session
             waiter = self._loop.create_future()
             self._waiting.append(waiter)
-            await self._within(deadline, waiter, what)
+            await self._within(deadline, waiter, f"{what} {name!r}")
 
     async def _within(self, deadline: float | None, work: Awaitable[T], what: str) -> T:
         try:

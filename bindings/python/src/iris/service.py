@@ -130,6 +130,8 @@ class Service:
         Idempotent: every caller waits for the same end. Within a handler it returns at once and the rest happens by itself.
         """
         if self._ending is None:
+            if self.connection._session is not None:
+                self.connection._session.drain()
             self._ending = self._loop.create_task(self._unregister(timeout))
             self._ending.add_done_callback(lambda task: task.cancelled() or task.exception())
         if _handling.get() is not self:
@@ -283,7 +285,6 @@ class Service:
         session = self.connection._session
         try:
             if session is not None and not session.channel.ended:
-                session.drain()
                 await asyncio.wait_for(self._finish(session), timeout)
         except asyncio.TimeoutError:
             await self.abort()
@@ -294,7 +295,7 @@ class Service:
         """Waits until everything that was taken is done, and the node says so."""
         for topic in list(self.connection._topics.by_topic):
             await self.connection.unsubscribe(topic)
-        await session.drained
+        await asyncio.shield(session.drained)
         while self._tunnels or not self._requests.idle or not self._broadcasts.idle:
             self._changed.clear()
             await self._changed.wait()
