@@ -91,8 +91,8 @@ async def test_credit_is_granted_first_and_again_for_each_that_is_done() -> None
 async def test_a_reply_is_a_payload_headers_or_an_error() -> None:
     async with registered(payload=1000) as (_, handler, client):
         handler.go.set()
+        await client.expect(wire.CREDIT)
         for id, payload in enumerate((b"x", b"fail", b"break", b"headers", b"large")):
-            await client.expect(wire.CREDIT)
             client.send(wire.REQUEST, id, "upper", 0xFFFFFFFF, {"a": "1"}, payload)
             got = await reply(client)
             if payload == b"large":

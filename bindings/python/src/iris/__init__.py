@@ -50,6 +50,7 @@ __all__ = [
     "Connection",
     "EndError",
     "Event",
+    "Event",
     "GoneError",
     "Handler",
     "InvalidError",

@@ -45,7 +45,7 @@ class Channel(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._paused = False
-        self._before_flush: Callable[[], None] | None = None
+        self._before_flush: Callable[[], list[bytes]] | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._heard = True
         self._pinged = False
@@ -56,20 +56,34 @@ class Channel(asyncio.Protocol):
         if self.ended:
             return
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._out.append(frame)
         self._out_bytes += len(frame)
         if self._out_bytes >= FLUSH_BYTES:
-            self._flush()
+            self.flush()
             self.full = True
             if not self._paused:
                 self._loop.call_soon(self._roomy)
 
-    def flush_later(self, before: Callable[[], None]) -> None:
-        """Has ``before`` called, once, when the turn's frames are written; what it sends is among them."""
+    def flush_later(self, before: Callable[[], list[bytes]]) -> None:
+        """Has ``before`` called, once, when the turn's frames are written; its frames come before those."""
         self._before_flush = before
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Writes what was sent, without waiting for the end of the turn."""
+        before = self._before_flush
+        if before:
+            self._before_flush = None
+            self._out[:0] = before()
+        out = self._out
+        if not out or self._transport is None:
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        self._out_bytes = 0
+        self._transport.write(data)
 
     async def room(self) -> None:
         """Waits until less waits to be written, or the connection has ended."""
@@ -83,7 +97,7 @@ class Channel(asyncio.Protocol):
         if self.ended:
             return
         self.send(encode(wire.BYE, code, wire.cut_text(text)))
-        self._flush()
+        self.flush()
         self._end(error)
 
     def abandon(self, error: IrisError) -> None:
@@ -98,7 +112,7 @@ class Channel(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self.send(self._hello)
-        self._flush()
+        self.flush()
         self._timer = self._loop.call_later(QUIET_SECONDS, self._quiet)
 
     def data_received(self, data: bytes) -> None:
@@ -154,19 +168,6 @@ class Channel(asyncio.Protocol):
             self._end(LostError(f"the node ended the connection: {code.label}{frame[2] and ': '}{frame[2]}"))
         elif op != wire.PONG:
             self._received(frame)
-
-    def _flush(self) -> None:
-        before = self._before_flush
-        if before:
-            self._before_flush = None
-            before()
-        out = self._out
-        if not out or self._transport is None:
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        self._out_bytes = 0
-        self._transport.write(data)
 
     def _roomy(self) -> None:
         if self._paused and not self.ended:

@@ -117,7 +117,7 @@ class Session:
         if not n or self.channel.ended:
             return
         if not any(self._owed):
-            self.channel.flush_later(self._send_credits)
+            self.channel.flush_later(self._credits)
         self._owed[kind] += n
 
     def drain(self) -> None:
@@ -225,12 +225,14 @@ class Session:
         if self._granted[kind] < 0:
             raise Violation(Code.UNEXPECTED, f"a message without credit of kind {kind}")
 
-    def _send_credits(self) -> None:
+    def _credits(self) -> list[bytes]:
+        frames = []
         for kind, n in enumerate(self._owed):
             if n:
                 self._owed[kind] = 0
                 self._granted[kind] += n
-                self.send(encode(wire.CREDIT, kind, n))
+                frames.append(encode(wire.CREDIT, kind, n))
+        return frames
 
     def _over(self, error: IrisError) -> None:
         """The connection has ended: so has everything that ran over it (relay.md 5.9, 6.6)."""

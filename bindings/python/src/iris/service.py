@@ -228,6 +228,7 @@ class Service:
         """Takes messages over a session that is new."""
         session.grant(REQUESTS, self._requests.capacity)
         session.grant(BROADCASTS, self._broadcasts.capacity)
+        session.channel.flush()  # until the node has it, requests to the service are overloaded
         session.channel.gone.add_done_callback(lambda _: self._lost(session))
 
     def _entered(self) -> None:
@@ -267,7 +268,8 @@ class Service:
         _handling.set(self)
         try:
             await self._handler.handle_tunnel(tunnel)
-            await tunnel.close()
+            if not tunnel.ended:
+                await tunnel.close()
         except asyncio.CancelledError:
             tunnel.abort("the service was ended")
             raise

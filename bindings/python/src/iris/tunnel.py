@@ -115,6 +115,11 @@ class Tunnel:
             self._end(ClosedError(f"{self._name}: aborted by this side"))
             self._chunks.clear()
 
+    async def wait_ended(self) -> None:
+        """Returns when the tunnel has ended, whatever the reason: for a handler that gave it to somebody else."""
+        while self._error is None:
+            await self._change()
+
     def __aiter__(self) -> Tunnel:
         return self
 
