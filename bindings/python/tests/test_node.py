@@ -17,12 +17,14 @@ class Upper(iris.Handler):
     def __init__(self) -> None:
         self.messages: list[bytes] = []
         self.conn: iris.Connection | None = None
+        self.slow = asyncio.Event()
 
     async def init(self, conn: iris.Connection) -> None:
         self.conn = conn
 
     async def handle_request(self, request: iris.Request) -> bytes | iris.Reply:
         if request.payload == b"slow":
+            self.slow.set()
             await asyncio.sleep(20)
         if request.payload == b"nested":
             assert self.conn
@@ -156,11 +158,12 @@ async def test_unregister_drains(node: Node) -> None:
 
 async def test_a_node_that_is_killed_and_comes_back(node: Node) -> None:
     got = []
-    service = await iris.register(node.port, "upper", Upper())
+    handler = Upper()
+    service = await iris.register(node.port, "upper", handler)
     conn = await iris.connect(node.port)
     await conn.subscribe("news", lambda event: got.append(event.payload))
     running = asyncio.create_task(conn.request("upper", b"slow"))
-    await asyncio.sleep(0.05)
+    await handler.slow.wait()
     node.stop(kill=True)
     with pytest.raises(iris.LostError):
         await running
@@ -183,13 +186,15 @@ async def test_a_node_that_is_killed_and_comes_back(node: Node) -> None:
 async def test_a_node_that_leaves_finishes_what_runs(node: Node) -> None:
     class Slow(iris.Handler):
         async def handle_request(self, request: iris.Request) -> bytes:
+            started.set()
             await asyncio.sleep(0.2)
             return b"done"
 
+    started = asyncio.Event()
     service = await iris.register(node.port, "slow", Slow(), reconnect=0)
     conn = await iris.connect(node.port, reconnect=0)
     call = asyncio.create_task(conn.request("slow", timeout=5))
-    await asyncio.sleep(0.05)
+    await started.wait()
     await asyncio.to_thread(node.stop)
     assert await call == b"done"
     await conn.close()

@@ -19,7 +19,7 @@ from .limits import TopicLimits
 EVENTS = 2  # the kind of credit, relay.md 5.5
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Event:
     """One event of a topic. ``payload`` may be empty."""
 

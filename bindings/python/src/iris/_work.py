@@ -24,10 +24,10 @@ def start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> a
 
 
 class Job:
-    """One call of a handler. ``finish`` is called exactly once: with its result, its error, or neither if cancelled."""
+    """One call of a handler. ``finish`` is called exactly once, if the job was taken: with its result or its error."""
 
     __slots__ = ("call", "size", "finish", "task", "timer", "state")
-    WAITING, RUNNING, CANCELLED = range(3)
+    WAITING, STARTING, RUNNING, CANCELLED, DONE = range(5)  # STARTING: its task has not begun
 
     def __init__(self, call: Callable[[], Any], size: int, finish: Finish) -> None:
         self.call = call
@@ -69,16 +69,18 @@ class Pool:
 
     def cancel(self, job: Job) -> None:
         """Stops the job, whether it waits or runs."""
-        if job.task is not None and job.state == Job.RUNNING:
+        if job.state == Job.WAITING:
+            self._waiting.remove(job)
+            self._close(job, None, asyncio.CancelledError())
+        elif job.state == Job.RUNNING and job.task is not None:
             job.task.cancel()
-        elif job.state == Job.WAITING:
-            job.state = Job.CANCELLED  # it leaves the queue when its turn comes
+        elif job.state == Job.STARTING:
+            job.state = Job.CANCELLED
 
     def clear(self) -> None:
         """Forgets what waits."""
-        for job in self._waiting:
-            job.state = Job.CANCELLED
-        self._fill()
+        for job in list(self._waiting):
+            self.cancel(job)
 
     @property
     def idle(self) -> bool:
@@ -86,17 +88,15 @@ class Pool:
 
     def _fill(self) -> None:
         if self._filling:
-            return
+            return  # called within the loop below, by a handler that ended at once
         self._filling = True
-        while self._waiting and (self._running < self._at_once or self._waiting[0].state == Job.CANCELLED):
+        while self._waiting and self._running < self._at_once:
             self._start(self._waiting.popleft())
         self._filling = False
 
     def _start(self, job: Job) -> None:
         self._running += 1
-        if job.state == Job.CANCELLED:
-            self._end(job, None, asyncio.CancelledError())
-            return
+        job.state = Job.STARTING
         try:
             result = job.call()
         except Exception as err:
@@ -129,12 +129,16 @@ class Pool:
 
     def _end(self, job: Job, result: Any, error: BaseException | None) -> None:
         self._running -= 1
+        self._close(job, result, error)
+        if self._waiting:
+            self._fill()
+
+    def _close(self, job: Job, result: Any, error: BaseException | None) -> None:
+        job.state = Job.DONE
         self._bytes -= job.size
         if job.timer is not None:
             job.timer.cancel()
         job.finish(result, error)
-        if self._waiting:
-            self._fill()
 
 
 class Drops:

@@ -39,7 +39,7 @@ PAUSES = (0.05, 1.0)  # seconds between two attempts to attach again: the first 
 __all__ = ["Connection", "Event", "Reply", "connect"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Reply:
     """A service's answer; a handler may return one. ``payload`` may be empty."""
 

@@ -16,7 +16,7 @@ from ._session import Session
 from ._wire import NO_LIMIT, cut_text, encode
 from ._work import Drops, Job, Pool
 from .connection import ATTACH_SECONDS, RECONNECT_SECONDS, Connection, Reply
-from .errors import ClosedError, IrisError, RemoteError, TimeoutError
+from .errors import ClosedError, InvalidError, IrisError, RemoteError, TimeoutError
 from .limits import NodeLimits, ServiceLimits
 from .tunnel import Tunnel
 
@@ -26,7 +26,7 @@ DRAIN_SECONDS = 10.0
 _handling: ContextVar[object] = ContextVar("iris_handling", default=None)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Request:
     """A request to the service. ``deadline`` is when its outcome is due, in the loop's time; None: no limit."""
 
@@ -36,7 +36,7 @@ class Request:
     deadline: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Message:
     """A broadcast to the cluster. ``payload`` may be empty."""
 
@@ -75,9 +75,9 @@ class Handler:
 
 
 async def register(
-    port: int = 55555,
-    cluster: str = "",
-    handler: Handler | None = None,
+    port: int,
+    cluster: str,
+    handler: Handler,
     *,
     limits: ServiceLimits | None = None,
     reconnect: float = RECONNECT_SECONDS,
@@ -89,8 +89,8 @@ async def register(
     ``timeout`` does not count ``handler.init``. The rest and the errors are those of ``connect``; a name that is not
     allowed raises RefusedError.
     """
-    if not cluster or handler is None:
-        raise ValueError("register needs a cluster and a handler")
+    if not cluster:
+        raise InvalidError("register: the name of the cluster is empty")  # relay.md 2.3: that would be a client
     service = Service(port, cluster, handler, limits or ServiceLimits(), reconnect, log)
     await service._start(timeout)
     return service

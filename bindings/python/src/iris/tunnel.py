@@ -97,8 +97,9 @@ class Tunnel:
     async def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
         """Ends the tunnel in good order: what was sent is delivered, what still comes is discarded. Idempotent.
 
-        Returns when the other side has finished too, or has taken everything and goes on sending nevertheless. Then
-        ``timeout`` has passed the tunnel is aborted and TimeoutError raised; if it broke off, the reason is.
+        Returns when the other side has finished too, or has taken everything and goes on sending for a second: then its
+        next send fails. When ``timeout`` has passed the tunnel is aborted and TimeoutError raised; if it broke off, the
+        reason is raised.
         """
         if self._closing is None:
             self._closing = self._loop.create_task(self._close(timeout))
@@ -332,11 +333,14 @@ class Tunnel:
 
     async def _close_well(self) -> None:
         await self.finish()
+        grace: asyncio.TimerHandle | None = None
         while self._error is None:
             before = self._discarded
             await self._change()
-            if self._unseen == 0 and self._discarded != before:
-                self._loop.call_later(GRACE_SECONDS, self.abort)
+            if self._unseen == 0 and self._discarded != before and grace is None:
+                grace = self._loop.call_later(GRACE_SECONDS, self.abort)
+        if grace:
+            grace.cancel()
         if not isinstance(self._error, (EndError, ClosedError)):
             raise self._again(self._error)
 
