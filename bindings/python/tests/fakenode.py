@@ -19,7 +19,8 @@ class Client:
         self.writer = writer
         self._frames = FrameReader()
         self._frames.limit = 2 << 20
-        self._got: list[list[Any]] = []
+        self._got: asyncio.Queue[list[Any] | None] = asyncio.Queue()
+        self._pumping = asyncio.create_task(self._pump())
         self.hello: list[Any] = []
         self.credits = [0, 0, 0]
 
@@ -31,12 +32,9 @@ class Client:
 
     async def next(self) -> list[Any] | None:
         """The next frame, credits included; None at the end."""
-        while not self._got:
-            data = await asyncio.wait_for(self._reader.read(65536), SECONDS)
-            if not data:
-                return None
-            self._got += [wire.decode(content) for content in self._frames.feed(data)]
-        frame = self._got.pop(0)
+        frame = await asyncio.wait_for(self._got.get(), SECONDS)
+        if frame is None:
+            return None
         if frame[0] == wire.CREDIT:
             self.credits[frame[1]] += frame[2]
         return frame
@@ -59,6 +57,22 @@ class Client:
 
     def close(self) -> None:
         self.writer.close()
+
+    def read_no_more(self) -> None:
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def read_on(self) -> None:
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
+    async def _pump(self) -> None:
+        """Reads until the client ends the connection, and then does so too."""
+        try:
+            while data := await self._reader.read(65536):
+                for content in self._frames.feed(data):
+                    self._got.put_nowait(wire.decode(content))
+        finally:
+            self._got.put_nowait(None)
+            self.writer.close()
 
 
 class FakeNode:

@@ -110,7 +110,7 @@ async def test_close_says_bye_and_may_be_called_often_and_at_the_same_time() -> 
 async def test_close_does_not_wait_for_a_node_that_reads_nothing() -> None:
     async with FakeNode() as node:
         conn = await iris.connect(node.port, reconnect=0)
-        await node.attached()
+        (await node.attached()).read_no_more()
         flood = [asyncio.ensure_future(conn.publish("t", b"x" * (1 << 20))) for _ in range(32)]
         await asyncio.sleep(0)
         await asyncio.wait_for(conn.close(), SECONDS)

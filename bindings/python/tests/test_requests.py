@@ -172,11 +172,13 @@ async def test_broadcast_and_publish_are_handed_over_or_confirmed() -> None:
 
 async def test_a_flood_of_events_waits_for_a_node_that_does_not_read() -> None:
     async with attached() as (conn, client):
+        client.read_no_more()
         flood = asyncio.create_task(flood_events(conn))
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(flood), 0.2)
         waiting = conn._session.channel._transport.get_write_buffer_size()  # type: ignore[union-attr]
         assert waiting < 4 << 20, "what waits is bounded"
+        client.read_on()
         for _ in range(400):
             await client.expect(wire.PUBLISH)
         await flood

@@ -16,7 +16,7 @@ from .limits import NodeLimits
 
 QUIET_SECONDS = 15.0  # relay.md 6.2
 FLUSH_BYTES = 65536  # what is written at once, without waiting for the end of the loop's turn
-LINGER_SECONDS = 1.0  # for what is still to be written when the connection is closed
+LINGER_SECONDS = 1.0  # for what is still to be written, and for the node to close, when the connection has ended
 
 
 class Channel(asyncio.Protocol):
@@ -50,6 +50,7 @@ class Channel(asyncio.Protocol):
         self._heard = True
         self._pinged = False
         self._timer: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
 
     def send(self, frame: bytes) -> None:
         """Sends a frame behind those sent before. Once the connection has ended it does nothing."""
@@ -98,7 +99,7 @@ class Channel(asyncio.Protocol):
             return
         self.send(encode(wire.BYE, code, wire.cut_text(text)))
         self.flush()
-        self._end(error)
+        self._end(error, half=True)
 
     def abandon(self, error: IrisError) -> None:
         """Ends a connection that is not open yet, without a word (relay.md 6.1)."""
@@ -116,6 +117,8 @@ class Channel(asyncio.Protocol):
         self._timer = self._loop.call_later(QUIET_SECONDS, self._quiet)
 
     def data_received(self, data: bytes) -> None:
+        if self.ended:
+            return
         self._heard = True
         try:
             for content in self._reader.feed(data):
@@ -133,6 +136,8 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.gone.done():
             self.gone.set_result(None)
+        if self._linger:
+            self._linger.cancel()
         self._end(LostError(f"the connection with the node broke: {exc or 'it ended without a bye'}"))
 
     def pause_writing(self) -> None:
@@ -193,15 +198,20 @@ class Channel(asyncio.Protocol):
         self._heard = False
         self._timer = self._loop.call_later(QUIET_SECONDS, self._quiet)
 
-    def _end(self, error: IrisError) -> None:
+    def _end(self, error: IrisError, half: bool = False) -> None:
+        """``half``: goes on reading, into nothing, until the node closes too: closing with unread bytes is a reset,
+        which can take the bye, and what was sent before it, with it."""
         if self.ended:
             return
         self.ended = True
         if self._timer:
             self._timer.cancel()
         if self._transport:
-            self._transport.close()
-            self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+            if half and not self._transport.is_closing():
+                self._transport.write_eof()
+            else:
+                self._transport.close()
+            self._linger = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
         self._roomy()
         if self.opened.done():
             self._over(error)
