@@ -26,7 +26,7 @@ def start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> a
 class Job:
     """One call of a handler. ``finish`` is called exactly once, if the job was taken: with its result or its error."""
 
-    __slots__ = ("call", "size", "finish", "task", "timer", "state")
+    __slots__ = ("call", "size", "finish", "task", "slot", "state")
     WAITING, STARTING, RUNNING, CANCELLED, DONE = range(5)  # STARTING: its task has not begun
 
     def __init__(self, call: Callable[[], Any], size: int, finish: Finish) -> None:
@@ -34,7 +34,7 @@ class Job:
         self.size = size
         self.finish = finish
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None  # of its deadline
+        self.slot: dict[Job, None] | None = None  # of its deadline
         self.state = self.WAITING
 
 
@@ -136,8 +136,8 @@ class Pool:
     def _close(self, job: Job, result: Any, error: BaseException | None) -> None:
         job.state = Job.DONE
         self._bytes -= job.size
-        if job.timer is not None:
-            job.timer.cancel()
+        if job.slot is not None:
+            job.slot.pop(job, None)
         job.finish(result, error)
 
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from . import _wire as wire
 from ._codes import Code
-from ._session import Server, Session
+from ._deadlines import Deadlines
+from ._session import Outcome, Server, Session
 from ._topics import Event, Subscription, TopicHandler, Topics, unsubscribe_frame
 from ._wire import NO_LIMIT, encode
 from .errors import (
@@ -95,6 +96,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._topics = Topics(self._log)
+        self._deadlines: Deadlines[asyncio.Future[Outcome]] = Deadlines(_expire)  # of requests
         self._end: IrisError | None = None
         self._waiting: list[asyncio.Future[None]] = []  # who waits for a session
         self._keeper: asyncio.Task[None] | None = None
@@ -142,11 +144,11 @@ class Connection:
         if len(session.requests) >= session.limits.requests:
             raise OverloadedError(f"request to {cluster!r}: {session.limits.requests} are unanswered already")
         budget = self._budget(deadline, "request to", cluster)
-        future = self._loop.create_future()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
         id = session.next_id()
         session.requests[id] = future
         session.send(encode(wire.REQUEST, id, cluster, budget, sent_headers, payload))
-        timer = self._loop.call_at(deadline, _expire, future) if deadline is not None else None
+        slot = self._deadlines.add(deadline, future) if deadline is not None else None
         try:
             code, text, reply_headers, reply = await future
         except asyncio.CancelledError:
@@ -156,8 +158,8 @@ class Connection:
             session.cancel(id)
             raise type(err)(f"request to {cluster!r}: {err}") from None
         finally:
-            if timer is not None:
-                timer.cancel()
+            if slot is not None:
+                slot.pop(future, None)
         if code:
             raise outcome(code, text, f"request to {cluster!r}")
         return Reply(reply, reply_headers)
@@ -513,6 +515,6 @@ class Connection:
                 waiter.set_result(None)
 
 
-def _expire(future: asyncio.Future[object]) -> None:
+def _expire(future: asyncio.Future[Outcome]) -> None:
     if not future.done():
         future.set_exception(TimeoutError("timed out"))

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import _wire as wire
 from ._codes import Code
+from ._deadlines import Deadlines
 from ._session import Session
 from ._wire import NO_LIMIT, cut_text, encode
 from ._work import Drops, Job, Pool
@@ -114,6 +115,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._requests = Pool(limits.requests, limits.queue, limits.request_bytes, self._entered)
         self._broadcasts = Pool(limits.broadcasts, limits.broadcast_queue, limits.broadcast_bytes, self._entered)
+        self._deadlines: Deadlines[Job] = Deadlines(self._requests.cancel)
         self._drops = Drops(self._log, f"broadcasts to {cluster!r}")
         self._jobs: dict[tuple[Session, int], Job] = {}  # requests that wait or run, by their ids
         self._tunnels: dict[Tunnel, asyncio.Task[None]] = {}
@@ -176,7 +178,7 @@ class Service:
         if not self._requests.offer(job):
             finish(None, RemoteError("the service has no room for the request"))
         elif deadline is not None and key in self._jobs:
-            job.timer = self._loop.call_at(deadline, self._requests.cancel, job)
+            job.slot = self._deadlines.add(deadline, job)
 
     def on_cancel(self, session: Session, id: int) -> None:
         job = self._jobs.pop((session, id), None)
