@@ -187,3 +187,31 @@ async def test_a_flood_of_events_waits_for_a_node_that_does_not_read() -> None:
 async def flood_events(conn: iris.Connection) -> None:
     for _ in range(400):
         await conn.publish("t", b"x" * 100_000)
+
+
+async def test_publishes_that_had_to_wait_leave_in_their_order_and_keep_their_timeouts() -> None:
+    async with attached() as (conn, client):
+        client.read_no_more()
+        flood = asyncio.create_task(flood_events(conn))
+        while not conn._session.channel._paused:  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+        with pytest.raises(iris.TimeoutError):
+            await conn.publish("n", b"1000", timeout=0.05)  # and it is never sent
+        flood.cancel()
+        many = [asyncio.create_task(conn.publish("n", b"%d" % i)) for i in range(200)]
+        await asyncio.sleep(0)
+        client.read_on()
+        await asyncio.gather(*many)
+        got = []
+        while len(got) < 200:
+            _, topic, _, payload = await client.expect(wire.PUBLISH)
+            if topic == "n":
+                got.append(int(payload))
+        assert got == list(range(200))
+
+
+def test_limits_that_make_no_sense() -> None:
+    with pytest.raises(ValueError):
+        iris.ServiceLimits(requests=0)
+    with pytest.raises(ValueError):
+        iris.TopicLimits(queue=-1)

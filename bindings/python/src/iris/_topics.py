@@ -12,7 +12,7 @@ from . import _wire as wire
 from ._codes import Code
 from ._session import Session
 from ._wire import encode
-from ._work import Drops, Job, Pool
+from ._work import Complaint, Job, Pool
 from .errors import IrisError
 from .limits import TopicLimits
 
@@ -38,7 +38,8 @@ class Subscription:
         self.topic = topic
         self.handler = handler
         self.pool = Pool(limits.events, limits.queue, limits.event_bytes)
-        self.drops = Drops(log, f"events of topic {topic!r}")
+        self.drops = Complaint(log, logging.WARNING, f"events dropped, the handler is too slow topic={topic!r}")
+        self.failures = Complaint(log, logging.ERROR, f"the handler of events failed topic={topic!r}")
         self.effective = False
         self.on = True
 
@@ -101,7 +102,7 @@ class Topics:
         def finish(result: Any, error: BaseException | None) -> None:
             self._dealt(session)
             if isinstance(error, Exception):
-                self._log.error("handler of topic %r failed", topic, exc_info=error)
+                subscription.failures.add(error)
 
         if not subscription.pool.offer(Job(lambda: subscription.handler(event), len(payload), finish)):
             subscription.drops.add()

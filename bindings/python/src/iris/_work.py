@@ -141,19 +141,22 @@ class Pool:
         job.finish(result, error)
 
 
-class Drops:
-    """Counts what was dropped, and warns at most once a minute."""
+class Complaint:
+    """Says something in the log at most once a minute, with how often it happened; each time only at level debug."""
 
-    def __init__(self, log: logging.Logger, what: str) -> None:
+    def __init__(self, log: logging.Logger, level: int, what: str) -> None:
         self._log = log
+        self._level = level
         self._what = what
         self._count = 0
-        self._warned = float("-inf")
+        self._said = float("-inf")
 
-    def add(self) -> None:
-        """One more."""
+    def add(self, error: BaseException | None = None) -> None:
+        """It happened once more."""
         self._count += 1
         now = time.monotonic()
-        if now - self._warned >= WARN_SECONDS:
-            self._log.warning("%s dropped: the handler is too slow count=%d", self._what, self._count)
-            self._warned, self._count = now, 0
+        if now - self._said < WARN_SECONDS:
+            self._log.debug("%s", self._what, exc_info=error)
+            return
+        self._log.log(self._level, "%s count=%d", self._what, self._count, exc_info=error)
+        self._said, self._count = now, 0

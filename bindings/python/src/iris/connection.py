@@ -99,6 +99,8 @@ class Connection:
         self._deadlines: Deadlines[asyncio.Future[Outcome]] = Deadlines(_expire)  # of requests
         self._end: IrisError | None = None
         self._waiting: list[asyncio.Future[None]] = []  # who waits for a session
+        self._telling = asyncio.Lock()  # held by the broadcast or publish whose turn it is, when they have to wait
+        self._tellers = 0  # how many have or wait for it
         self._keeper: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._greet: Callable[[Session], None] = lambda session: None
@@ -432,20 +434,29 @@ class Connection:
         timeout: float | None,
         confirm: bool,
     ) -> None:
-        session = self._session
         deadline = self._deadline(timeout)
-        if session is None or not session.usable:
-            session = await self._usable(what, name, deadline)
+        session = self._session
+        if session is None or not session.usable or session.channel.full or self._tellers:
+            session = await self._within(deadline, self._in_turn(what, name), f"{what} {name!r}")
         sent_headers = self._check(session, what, name, headers, payload)
-        if confirm:
-            done = session.done(op, name, sent_headers, payload)
-            code, text = await self._within(deadline, done, f"{what} {name!r}")
-            if code:
-                raise outcome(code, text, f"{what} {name!r}")
+        if not confirm:
+            session.send(encode(op, 0, name, sent_headers, payload))
             return
-        session.send(encode(op, 0, name, sent_headers, payload))
-        if session.channel.full:
-            await session.channel.room()
+        done = session.done(op, name, sent_headers, payload)
+        code, text = await self._within(deadline, done, f"{what} {name!r}")
+        if code:
+            raise outcome(code, text, f"{what} {name!r}")
+
+    async def _in_turn(self, what: str, name: str) -> Session:
+        """Waits for a session with room to write. Who waits goes in the order in which they came, so messages do too."""
+        self._tellers += 1
+        try:
+            async with self._telling:
+                while (session := await self._usable(what, name, None)).channel.full:
+                    await session.channel.room()
+                return session
+        finally:
+            self._tellers -= 1
 
     def _check(
         self, session: Session, what: str, name: str, headers: Mapping[str, str] | None, payload: Payload

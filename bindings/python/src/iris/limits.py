@@ -52,6 +52,10 @@ class ServiceLimits:
     window: int = 256 << 10
     """Bytes that the other side of a tunnel may send ahead; at least four chunks of the node are allowed."""
 
+    def __post_init__(self) -> None:
+        if min(self.requests, self.broadcasts) < 1 or min(self.queue, self.broadcast_queue, self.tunnels) < 0:
+            raise ValueError("limits: at least one handler at once, and no queue below 0")
+
 
 @dataclass(frozen=True)
 class TopicLimits:
@@ -63,3 +67,7 @@ class TopicLimits:
     """Events that may wait. What exceeds it is dropped by the node, or here, with a warning once a minute."""
     event_bytes: int = 64 << 20
     """Bytes of events that may wait or be handled; one alone may exceed it."""
+
+    def __post_init__(self) -> None:
+        if self.events < 1 or self.queue < 0:
+            raise ValueError("limits: at least one handler at once, and no queue below 0")

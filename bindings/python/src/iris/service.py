@@ -15,7 +15,7 @@ from ._codes import Code
 from ._deadlines import Deadlines
 from ._session import Session
 from ._wire import NO_LIMIT, cut_text, encode
-from ._work import Drops, Job, Pool
+from ._work import Complaint, Job, Pool
 from .connection import ATTACH_SECONDS, RECONNECT_SECONDS, Connection, Reply
 from .errors import ClosedError, InvalidError, IrisError, RemoteError, TimeoutError
 from .limits import NodeLimits, ServiceLimits
@@ -116,7 +116,10 @@ class Service:
         self._requests = Pool(limits.requests, limits.queue, limits.request_bytes, self._entered)
         self._broadcasts = Pool(limits.broadcasts, limits.broadcast_queue, limits.broadcast_bytes, self._entered)
         self._deadlines: Deadlines[Job] = Deadlines(self._requests.cancel)
-        self._drops = Drops(self._log, f"broadcasts to {cluster!r}")
+        self._drops = self._complaint(logging.WARNING, "broadcasts dropped, the handler is too slow")
+        self._failures = {
+            what: self._complaint(logging.ERROR, f"the handler of {what} failed") for what in ("requests", "broadcasts", "tunnels")
+        }
         self._jobs: dict[tuple[Session, int], Job] = {}  # requests that wait or run, by their ids
         self._tunnels: dict[Tunnel, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()  # something ended; for unregister
@@ -191,7 +194,7 @@ class Service:
         def finish(result: Any, error: BaseException | None) -> None:
             self._dealt(session, BROADCASTS)
             if isinstance(error, Exception):
-                self._log.error("handler of broadcasts failed cluster=%s", self._cluster, exc_info=error)
+                self._failures["broadcasts"].add(error)
 
         if not self._broadcasts.offer(Job(lambda: self._handler.handle_broadcast(message), len(payload), finish)):
             self._drops.add()
@@ -205,7 +208,7 @@ class Service:
             headers = wire.headers_map(self._handler.accept_tunnel(tunnel.headers))
         except Exception as err:
             if not isinstance(err, RemoteError):
-                self._log.error("accept_tunnel failed cluster=%s", self._cluster, exc_info=err)
+                self._failures["tunnels"].add(err)
             tunnel.refuse(Code.FAILED, _text(err))
             return
         session.send(encode(wire.OPENED, tunnel.id, tunnel.window, headers))
@@ -233,6 +236,9 @@ class Service:
         session.channel.flush()  # until the node has it, requests to the service are overloaded
         session.channel.gone.add_done_callback(lambda _: self._lost(session))
 
+    def _complaint(self, level: int, what: str) -> Complaint:
+        return Complaint(self._log, level, f"{what} cluster={self._cluster!r}")
+
     def _entered(self) -> None:
         """A task that runs a handler has begun."""
         _handling.set(self)
@@ -254,7 +260,7 @@ class Service:
         try:
             if error is not None:
                 if not isinstance(error, (RemoteError, asyncio.CancelledError)):
-                    self._log.error("handler of requests failed cluster=%s", self._cluster, exc_info=error)
+                    self._failures["requests"].add(error)
                 raise error
             payload, headers = (result.payload, result.headers) if type(result) is Reply else (result, {})
             if type(payload) is not bytes:
@@ -263,7 +269,7 @@ class Service:
             return encode(wire.REPLY, id, Code.OK, "", wire.headers_map(headers) if headers else {}, payload)
         except BaseException as err:
             if not isinstance(err, (IrisError, asyncio.CancelledError)) and error is None:
-                self._log.error("handler of requests returned no reply cluster=%s", self._cluster, exc_info=err)
+                self._failures["requests"].add(err)  # it returned what is no reply
             return encode(wire.REPLY, id, Code.FAILED, _text(err), {}, b"")
 
     async def _run_tunnel(self, tunnel: Tunnel) -> None:
@@ -279,7 +285,7 @@ class Service:
             if not tunnel.ended:
                 tunnel.abort(_text(err))
             if not isinstance(err, IrisError):
-                self._log.error("handler of tunnels failed cluster=%s", self._cluster, exc_info=err)
+                self._failures["tunnels"].add(err)
 
     def _tunnel_done(self, session: Session, tunnel: Tunnel) -> None:
         self._tunnels.pop(tunnel, None)

@@ -71,10 +71,9 @@ class Tunnel:
         """
         if self._error is None and not self._finished and not self._senders:
             size = len(message) if type(message) is bytes else memoryview(message).nbytes
-            if size <= self._session.channel.limits.chunk and size + FRAME_COST <= self._left:
+            channel = self._session.channel
+            if size <= channel.limits.chunk and size + FRAME_COST <= self._left and not channel.full:
                 self._send_chunk(1, bytes(message))
-                if self._session.channel.full:
-                    await self._session.channel.room()
                 return
         await self._bounded(self._send(bytes(message)), timeout, "send")
 
@@ -230,8 +229,6 @@ class Tunnel:
                 last = at + n == size
                 self._send_chunk(int(last), message[at : at + n])
                 at += n
-                if self._session.channel.full:
-                    await self._session.channel.room()
         except asyncio.CancelledError:
             if at and not last:
                 self.abort("a message was given up")
@@ -245,11 +242,14 @@ class Tunnel:
         while True:
             if self._error or self._finished:
                 raise self._send_error()
-            if self._left >= want + FRAME_COST:
+            if self._session.channel.full:
+                await self._session.channel.room()
+            elif self._left >= want + FRAME_COST:
                 return want
-            if self._left > FRAME_COST and self._left >= self._window_there // 2:
+            elif self._left > FRAME_COST and self._left >= self._window_there // 2:
                 return self._left - FRAME_COST
-            await self._change()
+            else:
+                await self._change()
 
     def _send_chunk(self, last: int, chunk: bytes) -> None:
         cost = len(chunk) + FRAME_COST
