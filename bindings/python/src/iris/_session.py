@@ -104,13 +104,13 @@ class Session:
         if id in self.requests:
             self.send(encode(wire.CANCEL, id))
 
-    async def done(self, op: int, *fields: object) -> tuple[int, str]:
-        """Sends an operation that is answered by a done (relay.md 8.3) and waits for that: its code and text."""
+    def ask(self, op: int, *fields: object) -> asyncio.Future[tuple[int, str]]:
+        """Sends an operation that is answered by a done (relay.md 8.3); the future is of its code and text."""
         id = self.next_id()
         future: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._dones[id] = future
         self.send(encode(op, id, *fields))
-        return await future
+        return future
 
     def grant(self, kind: int, n: int = 1) -> None:
         """Grants credits, with the next write."""

@@ -79,9 +79,9 @@ class Topics:
         """Subscribes to everything that was effective, on a new session. Returns when all is, or the session has ended."""
         again = [s for s in self.by_topic.values() if s.effective]
         outcomes = await asyncio.gather(
-            *(session.done(wire.SUBSCRIBE, s.topic) for s in again), return_exceptions=True
+            *(session.ask(wire.SUBSCRIBE, s.topic) for s in again), return_exceptions=True
         )
-        for subscription, outcome in zip(again, outcomes):
+        for subscription, outcome in zip(again, outcomes, strict=True):
             if isinstance(outcome, IrisError):
                 continue  # the session is lost: the next one tries again
             if isinstance(outcome, BaseException):

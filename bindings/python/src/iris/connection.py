@@ -10,20 +10,17 @@ from types import TracebackType
 from typing import TypeVar
 
 from . import _wire as wire
-from ._codes import Code
+from ._attachment import ATTACH_SECONDS, Attachment
 from ._deadlines import Deadlines
 from ._session import Outcome, Server, Session
-from ._topics import Event, Subscription, TopicHandler, Topics, unsubscribe_frame
+from ._topics import Event, Subscription, TopicHandler, unsubscribe_frame
 from ._wire import NO_LIMIT, encode
 from .errors import (
     ClosedError,
-    GoneError,
     InvalidError,
     IrisError,
     LostError,
-    NoNodeError,
     OverloadedError,
-    RefusedError,
     TimeoutError,
     TooLargeError,
     outcome,
@@ -33,9 +30,7 @@ from .tunnel import Payload, Tunnel
 
 T = TypeVar("T")
 
-ATTACH_SECONDS = 10.0
 RECONNECT_SECONDS = 30.0
-PAUSES = (0.05, 1.0)  # seconds between two attempts to attach again: the first pause, doubled up to the last
 
 __all__ = ["Connection", "Event", "Reply", "connect"]
 
@@ -68,7 +63,7 @@ async def connect(
     return connection
 
 
-class Connection:
+class Connection(Attachment):
     """Attaches the program to its node, and attaches again when the node is lost: after pauses of 50 ms to 1 s, a
     service under its name, and subscribed to its topics before anything else. What was in flight fails with LostError;
     what begins meanwhile waits, bounded by its timeout. A node that is leaving gets nothing new.
@@ -87,23 +82,10 @@ class Connection:
         log: logging.Logger | None,
     ) -> None:
         """Not for programs: see ``connect`` and ``register``."""
-        self._port = port
-        self._cluster = cluster
-        self._server = server
-        self._reconnect = reconnect
-        self._on_drop = on_drop
-        self._log = log or logging.getLogger("iris")
-        self._loop = asyncio.get_running_loop()
-        self._session: Session | None = None
-        self._topics = Topics(self._log)
+        super().__init__(port, cluster, server, reconnect, on_drop, log)
         self._deadlines: Deadlines[asyncio.Future[Outcome]] = Deadlines(_expire)  # of requests
-        self._end: IrisError | None = None
-        self._waiting: list[asyncio.Future[None]] = []  # who waits for a session
         self._telling = asyncio.Lock()  # held by the broadcast or publish whose turn it is, when they have to wait
         self._tellers = 0  # how many have or wait for it
-        self._keeper: asyncio.Task[None] | None = None
-        self._closer: asyncio.Task[None] | None = None
-        self._greet: Callable[[Session], None] = lambda session: None
         self._shutdown: Callable[[], Awaitable[None]] | None = None  # of a service: what close does
 
     # What programs call.
@@ -228,7 +210,7 @@ class Connection:
             if len(self._topics.by_topic) > session.limits.topics:
                 raise OverloadedError(f"{what}: {session.limits.topics} topics are subscribed already")
             asked = session
-            code, text = await self._within(deadline, session.done(wire.SUBSCRIBE, topic), what)
+            code, text = await self._within(deadline, session.ask(wire.SUBSCRIBE, topic), what)
             if code:
                 asked = None
                 raise outcome(code, text, what)
@@ -257,7 +239,7 @@ class Connection:
         if session is None or session.channel.ended:
             return
         try:
-            await self._within(self._deadline(timeout), session.done(wire.UNSUBSCRIBE, topic), what)
+            await self._within(self._deadline(timeout), session.ask(wire.UNSUBSCRIBE, topic), what)
         except LostError:
             pass
 
@@ -309,119 +291,6 @@ class Connection:
     ) -> None:
         await self.close()
 
-    # What the session calls.
-
-    def on_event(self, session: Session, topic: str, headers: dict[str, str], payload: bytes) -> None:
-        self._topics.event(session, topic, headers, payload)
-
-    def on_leaving(self, session: Session) -> None:
-        self._log.info("the node is leaving port=%d", self._port)
-
-    def on_over(self, session: Session, error: IrisError) -> None:
-        if session is self._session and not self._end:
-            self._log.warning("the node is lost port=%d err=%s", self._port, error)
-
-    # Attaching.
-
-    async def _start(self, timeout: float) -> None:
-        """Attaches for the first time."""
-        self._session = await self._attach(timeout)
-
-    def _serve(self) -> None:
-        """Takes what the node gives, and keeps attached."""
-        assert self._session
-        self._greet(self._session)
-        self._keeper = self._loop.create_task(self._keep())
-
-    async def _attach(self, timeout: float) -> Session:
-        session = Session(self, self._server, self._cluster)
-        try:
-            await asyncio.wait_for(session.attach(self._port), timeout)
-        except asyncio.TimeoutError:
-            raise TimeoutError(f"no answer from the node at port {self._port} within {timeout} s") from None
-        self._topics.attach(session)
-        return session
-
-    async def _keep(self) -> None:
-        """Attaches again whenever the session has ended, until the connection is closed or given up."""
-        pause = PAUSES[0]
-        while self._session:
-            since = self._loop.time()
-            await asyncio.shield(self._session.channel.gone)
-            if self._end:
-                return
-            if self._loop.time() - since > PAUSES[1]:
-                pause = PAUSES[0]  # it had held: this is a new loss
-            try:
-                session, pause = await self._attach_again(pause)
-            except IrisError as err:
-                self._give_up(err)
-                return
-            if self._end:
-                session.close(ClosedError("connection closed"))
-                return
-            session.ready = False
-            self._session = session
-            self._greet(session)
-            try:
-                await asyncio.wait_for(self._topics.subscribe_again(session), ATTACH_SECONDS)
-            except asyncio.TimeoutError:
-                session.close(LostError("the node does not answer"))
-            session.ready = True
-            self._wake()
-
-    async def _attach_again(self, pause: float) -> tuple[Session, float]:
-        deadline = self._loop.time() + self._reconnect
-        while True:
-            left = deadline - self._loop.time()
-            if left <= 0:
-                raise NoNodeError(f"no iris node at port {self._port} for {self._reconnect} s")
-            await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, PAUSES[1])
-            try:
-                session = await self._attach(ATTACH_SECONDS)
-            except RefusedError as err:
-                if not err.temporary:
-                    raise
-            except IrisError as err:
-                self._log.debug("attaching again failed port=%d err=%s", self._port, err)
-            else:
-                self._log.info("attached again port=%d", self._port)
-                return session, pause
-
-    def _give_up(self, error: IrisError) -> None:
-        self._log.error("the node is given up port=%d err=%s", self._port, error)
-        self._finish(GoneError(f"the node is given up: {error}"))
-        if self._on_drop:
-            try:
-                self._on_drop(error)
-            except Exception:
-                self._log.exception("on_drop failed")
-
-    def _finish(self, error: IrisError) -> None:
-        """No more: whoever waits, and later calls, get ``error``."""
-        if self._end:
-            return
-        self._end = error
-        for subscription in list(self._topics.by_topic.values()):
-            self._topics.remove(subscription)
-        if self._session:
-            self._session.close(error)
-        self._wake()
-
-    async def _close(self, error: IrisError) -> None:
-        if self._closer is None:
-            self._finish(error)
-            self._closer = self._loop.create_task(self._closed_all())
-        await asyncio.shield(self._closer)
-
-    async def _closed_all(self) -> None:
-        if self._session:
-            await asyncio.shield(self._session.channel.gone)
-        if self._keeper:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-
     # What an operation needs.
 
     async def _tell(
@@ -436,25 +305,31 @@ class Connection:
     ) -> None:
         deadline = self._deadline(timeout)
         session = self._session
-        if session is None or not session.usable or session.channel.full or self._tellers:
-            session = await self._within(deadline, self._in_turn(what, name), f"{what} {name!r}")
-        sent_headers = self._check(session, what, name, headers, payload)
-        if not confirm:
-            session.send(encode(op, 0, name, sent_headers, payload))
-            return
-        done = session.done(op, name, sent_headers, payload)
-        code, text = await self._within(deadline, done, f"{what} {name!r}")
-        if code:
-            raise outcome(code, text, f"{what} {name!r}")
 
-    async def _in_turn(self, what: str, name: str) -> Session:
-        """Waits for a session with room to write. Who waits goes in the order in which they came, so messages do too."""
+        def send(session: Session) -> asyncio.Future[tuple[int, str]] | None:
+            sent_headers = self._check(session, what, name, headers, payload)
+            if confirm:
+                return session.ask(op, name, sent_headers, payload)
+            session.send(encode(op, 0, name, sent_headers, payload))
+            return None
+
+        if session is None or not session.usable or session.channel.full or self._tellers:
+            done = await self._within(deadline, self._in_turn(what, name, send), f"{what} {name!r}")
+        else:
+            done = send(session)
+        if done is not None:
+            code, text = await self._within(deadline, done, f"{what} {name!r}")
+            if code:
+                raise outcome(code, text, f"{what} {name!r}")
+
+    async def _in_turn(self, what: str, name: str, send: Callable[[Session], T]) -> T:
+        """Waits for a session with room to write, and sends. Who waits goes in the order in which they came."""
         self._tellers += 1
         try:
             async with self._telling:
                 while (session := await self._usable(what, name, None)).channel.full:
                     await session.channel.room()
-                return session
+                return send(session)
         finally:
             self._tellers -= 1
 
@@ -493,37 +368,6 @@ class Connection:
         if left <= 0:
             raise TimeoutError(f"{what} {name!r}: timed out")
         return min(max(1, round(left * 1000)), NO_LIMIT - 1)
-
-    async def _usable(self, what: str, name: str, deadline: float | None) -> Session:
-        """The session for a new operation; waits while the node is lost or leaving."""
-        while True:
-            if self._end:
-                raise self._closed(f"{what} {name!r}")
-            if self._session and self._session.usable:
-                return self._session
-            waiter = self._loop.create_future()
-            self._waiting.append(waiter)
-            await self._within(deadline, waiter, f"{what} {name!r}")
-
-    async def _within(self, deadline: float | None, work: Awaitable[T], what: str) -> T:
-        try:
-            if deadline is None:
-                return await work
-            return await asyncio.wait_for(work, max(0.0, deadline - self._loop.time()))
-        except asyncio.TimeoutError as err:
-            if isinstance(err, IrisError):
-                raise
-            raise TimeoutError(f"{what}: timed out") from None
-
-    def _closed(self, what: str) -> IrisError:
-        assert self._end
-        return type(self._end)(f"{what}: {self._end}")
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 def _expire(future: asyncio.Future[Outcome]) -> None:

@@ -11,12 +11,13 @@ from types import TracebackType
 from typing import Any
 
 from . import _wire as wire
+from ._attachment import ATTACH_SECONDS
 from ._codes import Code
 from ._deadlines import Deadlines
 from ._session import Session
 from ._wire import NO_LIMIT, cut_text, encode
 from ._work import Complaint, Job, Pool
-from .connection import ATTACH_SECONDS, RECONNECT_SECONDS, Connection, Reply
+from .connection import RECONNECT_SECONDS, Connection, Reply
 from .errors import ClosedError, InvalidError, IrisError, RemoteError, TimeoutError
 from .limits import NodeLimits, ServiceLimits
 from .tunnel import Tunnel
@@ -117,9 +118,8 @@ class Service:
         self._broadcasts = Pool(limits.broadcasts, limits.broadcast_queue, limits.broadcast_bytes, self._entered)
         self._deadlines: Deadlines[Job] = Deadlines(self._requests.cancel)
         self._drops = self._complaint(logging.WARNING, "broadcasts dropped, the handler is too slow")
-        self._failures = {
-            what: self._complaint(logging.ERROR, f"the handler of {what} failed") for what in ("requests", "broadcasts", "tunnels")
-        }
+        kinds = ("requests", "broadcasts", "tunnels")
+        self._failures = {kind: self._complaint(logging.ERROR, f"the handler of {kind} failed") for kind in kinds}
         self._jobs: dict[tuple[Session, int], Job] = {}  # requests that wait or run, by their ids
         self._tunnels: dict[Tunnel, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()  # something ended; for unregister

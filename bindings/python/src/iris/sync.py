@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 from . import connection as _connection
 from . import service as _service
 from . import tunnel as _tunnel
-from .connection import ATTACH_SECONDS, RECONNECT_SECONDS, Event, Reply
+from ._attachment import ATTACH_SECONDS
+from .connection import RECONNECT_SECONDS, Event, Reply
 from .errors import EndError, IrisError, RemoteError
 from .limits import NodeLimits, ServiceLimits, TopicLimits
 from .service import DRAIN_SECONDS, Answer, Message, Request

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar, Union
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from . import _wire as wire
 from ._codes import Code
@@ -16,7 +16,7 @@ from .errors import ClosedError, EndError, IrisError, LostError, RemoteError, Ti
 if TYPE_CHECKING:
     from ._session import Session
 
-Payload = Union[bytes, bytearray, memoryview]
+Payload: TypeAlias = bytes | bytearray | memoryview
 T = TypeVar("T")
 
 FRAME_COST = 64  # bytes of allowance that a data frame uses up besides its payload, relay.md 10.5
