@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:
         return None
     names = pyfuncitem._fixtureinfo.argnames
     work = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-    asyncio.run(asyncio.wait_for(work, TEST_SECONDS))
+    asyncio.run(_quietly(work))
     return True
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a test, bounded; an exception that nobody looked at, in a callback or a forgotten future, fails it."""
+    broken: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: broken.append(context))
+    await asyncio.wait_for(work, TEST_SECONDS)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert broken == []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -109,6 +109,7 @@ def test_a_script_of_everything(node: Node) -> None:
     play.fails("closed", "publish", conn="s", topic="t", payload=b"")
     play.ok("close", conn="a")
     play.fails("closed", "request", conn="a", cluster="upper", payload=b"")
-    assert play.process.stdin
+    assert play.process.stdin and play.process.stdout
     play.process.stdin.close()
     assert play.process.wait(3) == 0
+    play.process.stdout.close()
