@@ -8,10 +8,11 @@ package conformance
 import (
 	"embed"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/project-iris/iris/spec"
 )
 
 // A Level is how binding the clause behind a case is.
@@ -71,11 +72,7 @@ func of(mode Mode, filter string) []Case {
 
 // Clause is the text of a clause of relay.md, with its tables and examples.
 func Clause(number string) (string, bool) {
-	text, err := fs.ReadFile(files, "cases/relay.md")
-	if err != nil {
-		panic(err) // it is embedded
-	}
-	_, rest, found := strings.Cut(string(text), "\n**"+number+"** ")
+	_, rest, found := strings.Cut(spec.Relay, "\n**"+number+"** ")
 	if !found {
 		return "", false
 	}

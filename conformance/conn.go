@@ -128,6 +128,9 @@ func (c *conn) read() {
 			c.p.trace.add(c.name, received, frame, err)
 		}
 		if !c.p.arrived(c, a, frame) {
+			if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && isEnd(err) {
+				_ = half.CloseWrite() // whoever ends a connection waits for that. relay.md 6.4
+			}
 			return
 		}
 	}
