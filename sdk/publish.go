@@ -14,11 +14,12 @@ import (
 // that are connected throughout get the broadcasts of one connection in their
 // order, each at most once; one that is too slow misses some. The error is
 // ErrTooLarge, ErrInvalid, ErrTimeout, ErrCancelled or ErrClosed.
-func (c *Connection) Broadcast(ctx context.Context, cluster string, message []byte) error {
-	err := c.send(ctx, cluster, message, func(s *session) error {
-		m := wire.Broadcast{Cluster: []byte(cluster), Payload: message}
-		return s.post(ctx, m.Size(), func(b []byte) []byte { return wire.AppendBroadcast(b, m) })
-	})
+func (c *Connection) Broadcast(ctx context.Context, cluster string, message []byte, opts ...MessageOption) error {
+	headers, err := headersOf(opts)
+	if err == nil {
+		m := wire.Broadcast{Cluster: []byte(cluster), Headers: headers, Payload: message}
+		err = c.send(ctx, cluster, message, headers, m.Size(), func(b []byte) []byte { return wire.AppendBroadcast(b, m) })
+	}
 	if err != nil {
 		return wrap(fmt.Sprintf("broadcast to %q", cluster), err)
 	}
@@ -30,30 +31,31 @@ func (c *Connection) Broadcast(ctx context.Context, cluster string, message []by
 // and waits for no subscriber: see TopicLimits. Subscribers that are connected
 // throughout get the events of one connection in their order, each at most once.
 // The errors are those of Broadcast.
-func (c *Connection) Publish(ctx context.Context, topic string, event []byte) error {
-	err := c.send(ctx, topic, event, func(s *session) error {
-		m := wire.Publish{Topic: []byte(topic), Payload: event}
-		return s.post(ctx, m.Size(), func(b []byte) []byte { return wire.AppendPublish(b, m) })
-	})
+func (c *Connection) Publish(ctx context.Context, topic string, event []byte, opts ...MessageOption) error {
+	headers, err := headersOf(opts)
+	if err == nil {
+		m := wire.Publish{Topic: []byte(topic), Headers: headers, Payload: event}
+		err = c.send(ctx, topic, event, headers, m.Size(), func(b []byte) []byte { return wire.AppendPublish(b, m) })
+	}
 	if err != nil {
 		return wrap(fmt.Sprintf("publish to %q", topic), err)
 	}
 	return nil
 }
 
-// send checks a message and posts it, on a further session if the first one
-// provably did not take it.
-func (c *Connection) send(ctx context.Context, name string, payload []byte, post func(*session) error) error {
+// send checks a message and posts what add appends, on a further session if the
+// first one provably did not take it.
+func (c *Connection) send(ctx context.Context, name string, payload []byte, headers wire.Headers, size int, add func([]byte) []byte) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		s, err := c.await(ctx)
 		if err == nil {
-			err = fits(s.limits, name, payload, nil)
+			err = fits(s.limits, name, payload, headers)
 		}
 		if err == nil {
-			err = post(s)
+			err = s.post(ctx, size, add)
 		}
 		if err != errNotSent {
 			return err

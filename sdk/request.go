@@ -35,11 +35,11 @@ func (c *Connection) Request(ctx context.Context, cluster string, payload []byte
 
 // Call is Request with headers, both ways. request is not kept.
 func (c *Connection) Call(ctx context.Context, request *Request) (*Reply, error) {
-	if len(request.Headers) > wire.MaxHeaders {
-		return nil, fmt.Errorf("iris: request to %q: %w: %d headers, the limit is %d",
-			request.Cluster, ErrTooLarge, len(request.Headers), wire.MaxHeaders)
+	headers, err := encodeHeaders(request.Headers)
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("request to %q", request.Cluster), err)
 	}
-	reply, err := c.request(ctx, request.Cluster, request.Payload, wire.EncodeHeaders(request.Headers))
+	reply, err := c.request(ctx, request.Cluster, request.Payload, headers)
 	if err != nil {
 		return nil, err
 	}
@@ -156,16 +156,4 @@ func budget(ctx context.Context) (uint32, error) {
 	}
 	ms := (left + time.Millisecond - 1) / time.Millisecond
 	return uint32(min(ms, math.MaxUint32-1)), nil
-}
-
-// decodeHeaders makes a map of encoded headers; nil for none.
-func decodeHeaders(h wire.Headers) map[string]string {
-	if len(h) == 0 {
-		return nil
-	}
-	m := map[string]string{}
-	for name, value := range h.All() {
-		m[name] = value
-	}
-	return m
 }

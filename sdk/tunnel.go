@@ -25,7 +25,8 @@ const (
 type Tunnel struct {
 	session *session
 	id      uint64
-	name    string // for errors
+	name    string       // for errors
+	headers wire.Headers // of the open, or set by the opened
 
 	mu   sync.Mutex // guards the fields below
 	err  error      // why it broke off; nil: it did not
@@ -70,16 +71,20 @@ func (b *bell) ring() {
 // Tunnel opens a tunnel to one member of cluster and returns when that has
 // accepted it. The end of ctx means nothing to the tunnel that it returned. The
 // errors are those of a request.
-func (c *Connection) Tunnel(ctx context.Context, cluster string) (*Tunnel, error) {
+func (c *Connection) Tunnel(ctx context.Context, cluster string, opts ...MessageOption) (*Tunnel, error) {
 	attempt := fmt.Sprintf("tunnel to %q", cluster)
+	headers, err := headersOf(opts)
+	if err != nil {
+		return nil, wrap(attempt, err)
+	}
 	for {
 		s, err := c.await(ctx)
 		if err == nil {
-			err = fits(s.limits, cluster, nil, nil)
+			err = fits(s.limits, cluster, nil, headers)
 		}
 		var t *Tunnel
 		if err == nil {
-			t, err = s.openTunnel(ctx, cluster, attempt)
+			t, err = s.openTunnel(ctx, cluster, attempt, headers)
 		}
 		var refused *abortion
 		switch {
@@ -98,7 +103,7 @@ func (c *Connection) Tunnel(ctx context.Context, cluster string) (*Tunnel, error
 }
 
 // openTunnel asks for a tunnel and waits for the outcome.
-func (s *session) openTunnel(ctx context.Context, cluster, name string) (*Tunnel, error) {
+func (s *session) openTunnel(ctx context.Context, cluster, name string, headers wire.Headers) (*Tunnel, error) {
 	ms, err := budget(ctx)
 	if err != nil {
 		return nil, err
@@ -107,7 +112,7 @@ func (s *session) openTunnel(ctx context.Context, cluster, name string) (*Tunnel
 	if err := s.tunnels.add(t); err != nil {
 		return nil, err
 	}
-	o := wire.Open{ID: t.id, Cluster: []byte(cluster), Budget: ms, Window: tunnelWindow}
+	o := wire.Open{ID: t.id, Cluster: []byte(cluster), Budget: ms, Window: tunnelWindow, Headers: headers}
 	if err := s.write(ctx, o.Size(), func(b []byte) []byte { return wire.AppendOpen(b, o) }); err != nil {
 		s.tunnels.remove(t.id)
 		return nil, err
@@ -130,6 +135,10 @@ func (s *session) openTunnel(ctx context.Context, cluster, name string) (*Tunnel
 		}
 	}
 }
+
+// Headers are those that the other side sent when it opened the tunnel or accepted
+// it; nil for none. The map is the caller's.
+func (t *Tunnel) Headers() map[string]string { return decodeHeaders(t.headers) }
 
 // Close ends the tunnel in good order: what was sent is delivered, and what still
 // comes is discarded. It returns when the other side has finished too, or has

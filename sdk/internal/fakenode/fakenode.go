@@ -20,6 +20,8 @@ type Config struct {
 	Limits     wire.Limits // if zero, the defaults
 	NoTimeouts bool        // deadlines are left to the other side
 	NoDone     bool        // the outcome of a subscribe is not told
+
+	Opened wire.Headers // what an opened carries, as if the service had sent them
 }
 
 // A Node is a fake node. New makes one.

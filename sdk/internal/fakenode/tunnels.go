@@ -71,6 +71,9 @@ func (s *session) tunnel(op wire.Op, content []byte) error {
 		if e := s.tunnels[o.ID]; err == nil && e != nil {
 			e.opened, e.peer.opened, e.peer.allowed = true, true, o.Window
 			o.ID = e.peer.id
+			if h := e.session.node.cfg.Opened; len(h) > 0 {
+				o.Headers = h
+			}
 			e.peer.session.push(func(b []byte) []byte { return wire.AppendOpened(b, o) })
 		}
 		return err
