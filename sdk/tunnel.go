@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ const (
 // that are sent at the same time do not mix.
 //
 // What was received is always a prefix of what was sent. A tunnel that breaks off
-// is an error on both sides.
+// is an error on both sides: a RemoteError of the reason where the other program
+// aborted it.
 type Tunnel struct {
 	session *session
 	id      uint64
@@ -42,6 +44,7 @@ type Tunnel struct {
 	remoteDone  bool // nothing more comes
 	closing     bool // what comes is discarded
 	discarded   bool // something was
+	within      bool // the last chunk that came was not the last of its message
 	granted     uint32
 	consumed    uint32 // not granted again yet
 	queue       []wire.Data
@@ -94,7 +97,7 @@ func (c *Connection) Tunnel(ctx context.Context, cluster string, opts ...Message
 			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
 		case errors.As(err, &refused):
 			if refused.code != wire.CodeClosing || !s.leaving.Load() {
-				return nil, outcome(attempt, refused.code, refused.text)
+				return nil, refused.outcome(attempt)
 			}
 		default:
 			return nil, wrap(attempt, err)
@@ -198,6 +201,12 @@ func (t *Tunnel) Abort(reason string) error {
 // errOwnEnd is the end of a tunnel that this side broke off.
 var errOwnEnd = fmt.Errorf("%w: this side ended the tunnel", ErrClosed)
 
+// errOtherEnd: the other side broke the tunnel off without a reason.
+var errOtherEnd = fmt.Errorf("%w: the other side ended the tunnel", ErrClosed)
+
+// errBroken: the other side finished and left a message without its end. relay.md 10.6.
+var errBroken = fmt.Errorf("%w: the other side finished in the middle of a message", io.ErrUnexpectedEOF)
+
 // errFinished: Send after CloseSend or Close.
 var errFinished = fmt.Errorf("%w: this side has finished", ErrClosed)
 
@@ -207,42 +216,34 @@ type abortion struct {
 	text string
 }
 
-// Error tells the reason.
-func (a *abortion) Error() string {
-	if a.code == wire.CodeOK && a.text == "" {
-		return "the other side closed the tunnel"
-	}
-	return a.cause().Error()
-}
+// Error is for us only: outcome types it.
+func (a *abortion) Error() string { return fmt.Sprintf("aborted as %s: %s", a.code, a.text) }
 
-// Unwrap makes it what its code says.
-func (a *abortion) Unwrap() error { return a.cause() }
-
-func (a *abortion) cause() error {
+// outcome types it. relay.md 10.7.
+func (a *abortion) outcome(attempt string) error {
 	switch a.code {
 	case wire.CodeOK:
-		return ErrClosed
+		return wrap(attempt, errOtherEnd)
 	case wire.CodeFailed:
-		return &RemoteError{a.text}
-	case wire.CodeTimeout:
-		return ErrTimeout
-	case wire.CodeCancelled:
-		return ErrCancelled
-	case wire.CodeNoService:
-		return ErrNoService
-	case wire.CodeOverloaded, wire.CodeClosing:
-		return ErrOverloaded
-	case wire.CodeInvalid:
-		return ErrInvalid
+		return wrap(attempt, &RemoteError{Message: a.text, aborted: true})
 	}
-	return ErrLost
+	return outcome(attempt, a.code, a.text)
 }
 
-func (t *Tunnel) wrap(verb string, err error) error { return wrap(t.name+": "+verb, err) }
+// wrap tells what was attempted, except where the tunnel was aborted, whatever it was.
+func (t *Tunnel) wrap(verb string, err error) error {
+	if a, ok := err.(*abortion); ok {
+		return a.outcome(t.name)
+	}
+	return wrap(t.name+": "+verb, err)
+}
 
 // abort ends the tunnel at once and tells the other side.
-func (t *Tunnel) abort(code wire.Code, text string) {
-	if t.fail(errOwnEnd) {
+func (t *Tunnel) abort(code wire.Code, text string) { t.abortFor(errOwnEnd, code, text) }
+
+// abortFor is abort for a reason of its own, which this side gets.
+func (t *Tunnel) abortFor(err error, code wire.Code, text string) {
+	if t.fail(err) {
 		s := t.session
 		mended := wire.Text([]byte(text))
 		s.writeLate(len(mended)+ctlSize, func(b []byte) []byte { return wire.AppendAbort(b, t.id, code, string(mended)) }, func() {})

@@ -23,6 +23,10 @@ func (s *session) open(content []byte) error {
 		return err
 	}
 	n := s.node
+	if text := n.cfg.Refusal; text != "" {
+		s.push(func(b []byte) []byte { return wire.AppendAbort(b, o.ID, wire.CodeFailed, text) })
+		return nil
+	}
 	near := &end{session: s, id: o.ID}
 	members := n.clusters[string(o.Cluster)]
 	if len(members) == 0 || n.leaving {
