@@ -134,7 +134,7 @@ func (in *intake) admit(s *session, b *inbox, m held) error {
 		b.full()
 	}
 	if credit > 0 {
-		s.writeLate(ctlSize, func(b []byte) []byte { return wire.AppendCredit(b, in.kind, uint32(credit)) }, func() {})
+		s.say(ctlSize, func(b []byte) []byte { return wire.AppendCredit(b, in.kind, uint32(credit)) })
 	}
 	return nil
 }

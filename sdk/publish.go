@@ -2,7 +2,6 @@ package iris
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/project-iris/iris/spec/wire"
@@ -60,25 +59,18 @@ func (c *Connection) send(ctx context.Context, name string, payload []byte, head
 		if err != errNotSent {
 			return err
 		}
-		s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+		s.endBroken()
 	}
 }
 
 // post is write for messages that nobody waits for: many of them go to the
 // connection at once.
 func (s *session) post(ctx context.Context, size int, add func([]byte) []byte) error {
-	for {
-		b, err := s.out.Begin(size)
-		if err == nil {
-			s.out.Commit(add(b))
-			s.gather.flushSoon(s.out, size, s.background)
-			return nil
-		}
-		if !errors.Is(err, wire.ErrFull) {
-			return errNotSent
-		}
-		if err := s.out.AwaitRoom(ctx); err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
+	b, err := s.begin(ctx, size)
+	if err != nil {
+		return err
 	}
+	s.out.Commit(add(b))
+	s.gather.flushSoon(s.out, size, s.background)
+	return nil
 }

@@ -87,7 +87,7 @@ func (c *Connection) Subscribe(ctx context.Context, topic string, handler TopicH
 		case err == nil && e.code == wire.CodeOK:
 			return nil
 		case err == errNotSent:
-			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+			s.endBroken()
 		case err == nil && e.code == wire.CodeClosing && s.leaving.Load():
 		default:
 			return failed(attempt, e, err)
@@ -128,7 +128,7 @@ func (c *Connection) subscribe(ctx context.Context, s *session, sub *subscriptio
 	case !sent:
 		c.topics.revoke(s, credit)
 	case err != nil: // it may be effective all the same
-		s.writeLate(len(sub.topic)+ctlSize, func(b []byte) []byte { return wire.AppendUnsubscribe(b, 0, []byte(sub.topic)) }, func() {})
+		s.say(len(sub.topic)+ctlSize, func(b []byte) []byte { return wire.AppendUnsubscribe(b, 0, []byte(sub.topic)) })
 	}
 	c.topics.drop(sub)
 	return e, err

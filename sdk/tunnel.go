@@ -94,7 +94,7 @@ func (c *Connection) Tunnel(ctx context.Context, cluster string, opts ...Message
 		case err == nil:
 			return t, nil
 		case err == errNotSent:
-			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+			s.endBroken()
 		case errors.As(err, &refused):
 			if refused.code != wire.CodeClosing || !s.leaving.Load() {
 				return nil, refused.outcome(attempt)
@@ -246,7 +246,7 @@ func (t *Tunnel) abortFor(err error, code wire.Code, text string) {
 	if t.fail(err) {
 		s := t.session
 		mended := wire.Text([]byte(text))
-		s.writeLate(len(mended)+ctlSize, func(b []byte) []byte { return wire.AppendAbort(b, t.id, code, string(mended)) }, func() {})
+		s.say(len(mended)+ctlSize, func(b []byte) []byte { return wire.AppendAbort(b, t.id, code, string(mended)) })
 	}
 }
 

@@ -125,7 +125,7 @@ func (t *Tunnel) consumeLocked(n int) uint32 {
 // grant tells the other side, without waiting.
 func (t *Tunnel) grant(n uint32) {
 	if n > 0 {
-		t.session.writeLate(ctlSize, func(b []byte) []byte { return wire.AppendAllow(b, t.id, n) }, func() {})
+		t.session.say(ctlSize, func(b []byte) []byte { return wire.AppendAllow(b, t.id, n) })
 	}
 }
 

@@ -103,9 +103,9 @@ func (s *session) handleOpen(content []byte) error {
 		headers: slices.Clone(o.Headers),
 	}
 	if !s.conn.service.admitTunnel() {
-		s.writeLate(2*ctlSize, func(b []byte) []byte {
+		s.say(2*ctlSize, func(b []byte) []byte {
 			return wire.AppendAbort(b, o.ID, wire.CodeOverloaded, "the service takes no more tunnels")
-		}, func() {})
+		})
 		return nil
 	}
 	if !s.tunnels.serve(t) {
