@@ -151,6 +151,30 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
+// BenchmarkEventWithHeaders is BenchmarkEvent128 with a header, which is handled.
+func BenchmarkEventWithHeaders(b *testing.B) {
+	conn := overSocket(b)
+	h := new(eventCounter)
+	require.NoError(b, conn.Subscribe(b.Context(), "t", h, nil))
+	event, trace := make([]byte, 128), iris.WithHeaders(map[string]string{"traceparent": "00-4bf9-00f0-01"})
+	sent := int64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		for sent-h.got.Load() > 8192 { // what is beyond the credit is dropped
+			runtime.Gosched()
+		}
+		if err := conn.Publish(b.Context(), "t", event, trace); err != nil {
+			b.Fatal(err)
+		}
+		sent++
+	}
+}
+
+type eventCounter struct{ got atomic.Int64 }
+
+func (c *eventCounter) HandleEvent([]byte)               {}
+func (c *eventCounter) HandleEventMessage(*iris.Message) { c.got.Add(1) }
+
 // BenchmarkBroadcast128 is a broadcast to a cluster of one member.
 func BenchmarkBroadcast128(b *testing.B) {
 	var got atomic.Int64

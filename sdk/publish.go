@@ -11,7 +11,8 @@ import (
 // included if it is one; message is not kept. It returns when the message is
 // handed to the node, and says nothing about members: there may be none. Members
 // that are connected throughout get the broadcasts of one connection in their
-// order, each at most once; one that is too slow misses some. The error is
+// order, each at most once; one that is too slow misses some. WithHeaders sends
+// headers along. The error is
 // ErrTooLarge, ErrInvalid, ErrTimeout, ErrCancelled or ErrClosed.
 func (c *Connection) Broadcast(ctx context.Context, cluster string, message []byte, opts ...MessageOption) error {
 	headers, err := headersOf(opts)
@@ -29,6 +30,7 @@ func (c *Connection) Broadcast(ctx context.Context, cluster string, message []by
 // it is one; event is not kept. It returns when the event is handed to the node,
 // and waits for no subscriber: see TopicLimits. Subscribers that are connected
 // throughout get the events of one connection in their order, each at most once.
+// WithHeaders sends headers along.
 // The errors are those of Broadcast.
 func (c *Connection) Publish(ctx context.Context, topic string, event []byte, opts ...MessageOption) error {
 	headers, err := headersOf(opts)

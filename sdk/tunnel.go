@@ -72,8 +72,9 @@ func (b *bell) ring() {
 }
 
 // Tunnel opens a tunnel to one member of cluster and returns when that has
-// accepted it. The end of ctx means nothing to the tunnel that it returned. The
-// errors are those of a request.
+// accepted it. The end of ctx means nothing to the tunnel that it returned.
+// WithHeaders tells the member more of what it is for. The errors are those of a
+// request, and ErrClosed if the member refused without a reason.
 func (c *Connection) Tunnel(ctx context.Context, cluster string, opts ...MessageOption) (*Tunnel, error) {
 	attempt := fmt.Sprintf("tunnel to %q", cluster)
 	headers, err := headersOf(opts)
