@@ -1,10 +1,6 @@
 package iris
 
-import (
-	"slices"
-
-	"github.com/project-iris/iris/spec/wire"
-)
+import "github.com/project-iris/iris/spec/wire"
 
 // broadcasts are what a service takes of its cluster's broadcasts: one inbox.
 type broadcasts struct {
@@ -16,7 +12,12 @@ func (b *broadcasts) init(s *Service, l ServiceLimits) {
 	b.kind, b.crew = wire.KindBroadcast, &s.conn.crew
 	b.inbox = inbox{
 		log: s.conn.log.With("cluster", s.conn.cluster), method: "HandleBroadcast",
-		threads: l.BroadcastThreads, memory: l.BroadcastMemory, handle: s.handler.HandleBroadcast,
+		threads: l.BroadcastThreads, memory: l.BroadcastMemory,
+		handle: func(m held) { s.handler.HandleBroadcast(m.payload()) },
+	}
+	if h, ok := s.handler.(BroadcastMessageHandler); ok {
+		b.inbox.handle = func(m held) { h.HandleBroadcastMessage(m.message()) }
+		b.inbox.method = "HandleBroadcastMessage"
 	}
 	b.addLocked(&b.inbox)
 }
@@ -53,5 +54,5 @@ func (s *session) handleBroadcast(content []byte) error {
 		return unexpected("a broadcast to a client")
 	}
 	b := &s.conn.service.broadcasts
-	return b.admit(s, &b.inbox, slices.Clone(m.Payload))
+	return b.admit(s, &b.inbox, hold(m.Payload, m.Headers))
 }

@@ -115,8 +115,8 @@ func (t *calls) await(ctx context.Context, w *waiter) (uint64, error) {
 		return 0, ctx.Err()
 	}
 	t.mu.Unlock()
-	if id, ok := <-w.id; ok && !t.withdraw(id) {
-		<-w.call.done // the session ended
+	if id, ok := <-w.id; ok {
+		t.withdraw(id, w.call)
 	}
 	return 0, ctx.Err()
 }
@@ -183,16 +183,17 @@ func (t *calls) abandon(id uint64) bool {
 	return true
 }
 
-// withdraw frees the place of a request that was not sent. False as for abandon.
-func (t *calls) withdraw(id uint64) bool {
+// withdraw frees the place of c, which was not sent. c may be released afterwards.
+func (t *calls) withdraw(id uint64, c *call) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	s := t.slot(id)
-	if s == nil || s.call == nil {
-		return false
+	if s == nil { // the session has ended, and completes c
+		t.mu.Unlock()
+		<-c.done
+		return
 	}
 	t.vacate(s, uint32(id&(maxPlaces-1)))
-	return true
+	t.mu.Unlock()
 }
 
 // endIfIdle lets nobody in any more if there is no request.

@@ -23,6 +23,11 @@
 // [TopicLimits] and [ServiceLimits]). A tunnel drops nothing: its Send waits until
 // the other side receives.
 //
+// Headers travel with what is sent, such as a trace context: those of a request by
+// Call, the others by [WithHeaders]. Handlers that want them are a
+// [RequestContextHandler], [BroadcastMessageHandler] or [EventMessageHandler] too;
+// a tunnel tells them by [Tunnel.Headers].
+//
 // # Outcomes
 //
 // A request ends in exactly one way: with a reply, or with an error that is one

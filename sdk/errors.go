@@ -35,17 +35,24 @@ var (
 	ErrInvalid = errors.New("invalid request")
 )
 
-// A RemoteError is a service's own error: what its handler returned.
+// A RemoteError is the other application's own error: what a service's handler
+// returned, or the reason with which the other side of a tunnel aborted it.
 type RemoteError struct {
-	Message string // may be empty
+	Message string // exactly the other application's; may be empty
+
+	aborted bool // a tunnel: either side may have
 }
 
-// Error gives the service's message.
+// Error gives the message, and what the other application did.
 func (e *RemoteError) Error() string {
-	if e.Message == "" {
-		return "the service failed without a message"
+	what := "the service failed"
+	if e.aborted {
+		what = "aborted"
 	}
-	return "the service failed: " + e.Message
+	if e.Message == "" {
+		return what + " without a message"
+	}
+	return what + ": " + e.Message
 }
 
 // A failure is an error that two things can be said about: cause is what its
@@ -83,7 +90,7 @@ func outcome(attempt string, code wire.Code, text string) error {
 	cause := ErrLost // also of codes that are not known: relay.md 7.2
 	switch code {
 	case wire.CodeFailed:
-		return fmt.Errorf("iris: %s: %w", attempt, &RemoteError{text})
+		return fmt.Errorf("iris: %s: %w", attempt, &RemoteError{Message: text})
 	case wire.CodeTimeout:
 		return contextFailure(attempt, context.DeadlineExceeded)
 	case wire.CodeCancelled:

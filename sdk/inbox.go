@@ -2,8 +2,11 @@ package iris
 
 import (
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/project-iris/iris/spec/wire"
 )
 
 const (
@@ -21,12 +24,12 @@ type inbox struct {
 	method  string       // that handle calls, for the log
 	threads int          // one: in order
 	memory  int
-	handle  func([]byte)
+	handle  func(held)
 	closed  atomic.Bool // no handler is to start
 
 	// guarded by intake.mu
 	removed bool
-	queue   [][]byte // from head on
+	queue   []held // from head on
 	head    int
 	running int // goroutines
 	held    int
@@ -35,20 +38,42 @@ type inbox struct {
 	warned  time.Time
 }
 
+// A held message waits or is being handled. Its payload and headers share an
+// allocation, which keeps queues of messages without headers small.
+type held struct {
+	bytes   []byte // the payload, then the headers
+	headers int    // bytes of headers
+}
+
+// hold copies a message of the reader's.
+func hold(payload []byte, headers wire.Headers) held {
+	return held{slices.Concat(payload, headers), len(headers)}
+}
+
+func (m held) payload() []byte {
+	n := len(m.bytes) - m.headers
+	return m.bytes[:n:n]
+}
+
+func (m held) message() *Message {
+	payload := m.payload()
+	return &Message{payload, decodeHeaders(m.bytes[len(payload):])}
+}
+
 // A batch is what a goroutine took at once.
 type batch struct {
-	payloads [][]byte
+	messages []held
 	bytes    int
 }
 
 // weight is what a message counts against the memory: never more than there is,
 // so that a large one takes nothing from other inboxes.
-func (b *inbox) weight(payload []byte) int { return min(len(payload), b.memory) }
+func (b *inbox) weight(m held) int { return min(len(m.bytes), b.memory) }
 
 // putLocked queues a message if there is room, and tells whether a goroutine is
 // to be started for it.
-func (b *inbox) putLocked(payload []byte) (added, start bool) {
-	weight := b.weight(payload)
+func (b *inbox) putLocked(m held) (added, start bool) {
+	weight := b.weight(m)
 	switch {
 	case b.removed:
 		return false, false
@@ -56,7 +81,7 @@ func (b *inbox) putLocked(payload []byte) (added, start bool) {
 		b.dropped++
 		return false, false
 	}
-	b.appendLocked(payload)
+	b.appendLocked(m)
 	b.held++
 	b.bytes += weight
 	b.intake.held++
@@ -94,14 +119,14 @@ func (b *inbox) serve(taken batch, at int) {
 		}
 	}()
 	for {
-		for at < len(taken.payloads) {
-			payload := taken.payloads[at]
+		for at < len(taken.messages) {
+			m := taken.messages[at]
 			at++
 			if !b.closed.Load() {
-				guard(b.log, b.method, func() { b.handle(payload) })
+				guard(b.log, b.method, func() { b.handle(m) })
 			}
 		}
-		if taken, at = b.next(taken), 0; len(taken.payloads) == 0 {
+		if taken, at = b.next(taken), 0; len(taken.messages) == 0 {
 			over = true
 			return
 		}
@@ -112,11 +137,11 @@ func (b *inbox) serve(taken batch, at int) {
 func (b *inbox) next(done batch) batch {
 	in := b.intake
 	in.mu.Lock()
-	credit, s := in.settleLocked(len(done.payloads), done.bytes), in.session
-	b.held -= len(done.payloads)
+	credit, s := in.settleLocked(len(done.messages), done.bytes), in.session
+	b.held -= len(done.messages)
 	b.bytes -= done.bytes
-	taken := b.takeLocked(done.payloads)
-	if len(taken.payloads) == 0 {
+	taken := b.takeLocked(done.messages)
+	if len(taken.messages) == 0 {
 		b.running--
 	}
 	in.mu.Unlock()
@@ -125,19 +150,19 @@ func (b *inbox) next(done batch) batch {
 }
 
 // takeLocked takes a batch; used is room for it. Where order is not kept it is one message.
-func (b *inbox) takeLocked(used [][]byte) batch {
+func (b *inbox) takeLocked(used []held) batch {
 	clear(used)
-	taken := batch{payloads: used[:0]}
+	taken := batch{messages: used[:0]}
 	most := batchMost
 	if b.threads > 1 {
 		most = 1
 	}
-	for b.head < len(b.queue) && len(taken.payloads) < most && (len(taken.payloads) == 0 || taken.bytes < b.memory/16) {
-		payload := b.queue[b.head]
-		b.queue[b.head] = nil
+	for b.head < len(b.queue) && len(taken.messages) < most && (len(taken.messages) == 0 || taken.bytes < b.memory/16) {
+		m := b.queue[b.head]
+		b.queue[b.head] = held{}
 		b.head++
-		taken.payloads = append(taken.payloads, payload)
-		taken.bytes += b.weight(payload)
+		taken.messages = append(taken.messages, m)
+		taken.bytes += b.weight(m)
 	}
 	if b.head == len(b.queue) {
 		b.head = 0
@@ -149,11 +174,11 @@ func (b *inbox) takeLocked(used [][]byte) batch {
 }
 
 // appendLocked appends to the queue, in place of what was taken if that is most of it.
-func (b *inbox) appendLocked(payload []byte) {
+func (b *inbox) appendLocked(m held) {
 	if len(b.queue) == cap(b.queue) && 2*b.head >= len(b.queue) {
 		n := copy(b.queue, b.queue[b.head:])
 		clear(b.queue[n:])
 		b.queue, b.head = b.queue[:n], 0
 	}
-	b.queue = append(b.queue, payload)
+	b.queue = append(b.queue, m)
 }

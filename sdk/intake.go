@@ -54,9 +54,9 @@ func (in *intake) removeLocked(b *inbox) {
 	b.closed.Store(true)
 	b.removed = true
 	waiting := len(b.queue) - b.head
-	for _, payload := range b.queue[b.head:] {
-		in.bytes -= b.weight(payload)
-		b.bytes -= b.weight(payload)
+	for _, m := range b.queue[b.head:] {
+		in.bytes -= b.weight(m)
+		b.bytes -= b.weight(m)
 	}
 	b.queue, b.head = nil, 0
 	b.held -= waiting
@@ -106,19 +106,19 @@ func (in *intake) grantLocked(batch int) int {
 	return n
 }
 
-// admit takes a message for b, which keeps payload, or drops it; b may be nil.
+// admit takes a message for b, which keeps it, or drops it; b may be nil.
 // Only the reader calls it. The error is the node's breach of the protocol.
-func (in *intake) admit(s *session, b *inbox, payload []byte) error {
+func (in *intake) admit(s *session, b *inbox, m held) error {
 	in.mu.Lock()
 	if in.session != s || in.credit == 0 {
 		in.mu.Unlock()
 		return unexpected("an event or a broadcast without credit")
 	}
 	in.credit--
-	in.average += (len(payload) - in.average) / 16
+	in.average += (len(m.bytes) - in.average) / 16
 	added, start := false, false
 	if b != nil {
-		added, start = b.putLocked(payload)
+		added, start = b.putLocked(m)
 	}
 	credit, full := 0, false
 	if !added {
@@ -134,7 +134,7 @@ func (in *intake) admit(s *session, b *inbox, payload []byte) error {
 		b.full()
 	}
 	if credit > 0 {
-		s.writeLate(ctlSize, func(b []byte) []byte { return wire.AppendCredit(b, in.kind, uint32(credit)) }, func() {})
+		s.say(ctlSize, func(b []byte) []byte { return wire.AppendCredit(b, in.kind, uint32(credit)) })
 	}
 	return nil
 }

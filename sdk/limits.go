@@ -18,9 +18,9 @@ type ServiceLimits struct {
 	// BroadcastThreads is how many broadcasts are handled at once. If zero, one:
 	// those of one sender come in their order.
 	BroadcastThreads int
-	// BroadcastMemory is how many bytes of broadcasts may wait or be handled, of at
-	// most 16,384 broadcasts; one alone may always exceed it. What exceeds it is
-	// dropped: senders never wait. If zero, 64 MiB.
+	// BroadcastMemory is how many bytes of payloads and headers may wait or be
+	// handled, of at most 16,384 broadcasts; one alone may always exceed it. What
+	// exceeds it is dropped: senders never wait. If zero, 64 MiB.
 	BroadcastMemory int
 	// TunnelThreads is how many tunnels to the service may be open, each with a
 	// handler of its own. Further ones go to other members, or fail as overloaded. If

@@ -2,7 +2,6 @@ package iris
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/project-iris/iris/spec/wire"
@@ -12,13 +11,15 @@ import (
 // included if it is one; message is not kept. It returns when the message is
 // handed to the node, and says nothing about members: there may be none. Members
 // that are connected throughout get the broadcasts of one connection in their
-// order, each at most once; one that is too slow misses some. The error is
+// order, each at most once; one that is too slow misses some. WithHeaders sends
+// headers along. The error is
 // ErrTooLarge, ErrInvalid, ErrTimeout, ErrCancelled or ErrClosed.
-func (c *Connection) Broadcast(ctx context.Context, cluster string, message []byte) error {
-	err := c.send(ctx, cluster, message, func(s *session) error {
-		m := wire.Broadcast{Cluster: []byte(cluster), Payload: message}
-		return s.post(ctx, m.Size(), func(b []byte) []byte { return wire.AppendBroadcast(b, m) })
-	})
+func (c *Connection) Broadcast(ctx context.Context, cluster string, message []byte, opts ...MessageOption) error {
+	headers, err := headersOf(opts)
+	if err == nil {
+		m := wire.Broadcast{Cluster: []byte(cluster), Headers: headers, Payload: message}
+		err = c.send(ctx, cluster, message, headers, m.Size(), func(b []byte) []byte { return wire.AppendBroadcast(b, m) })
+	}
 	if err != nil {
 		return wrap(fmt.Sprintf("broadcast to %q", cluster), err)
 	}
@@ -29,54 +30,49 @@ func (c *Connection) Broadcast(ctx context.Context, cluster string, message []by
 // it is one; event is not kept. It returns when the event is handed to the node,
 // and waits for no subscriber: see TopicLimits. Subscribers that are connected
 // throughout get the events of one connection in their order, each at most once.
+// WithHeaders sends headers along.
 // The errors are those of Broadcast.
-func (c *Connection) Publish(ctx context.Context, topic string, event []byte) error {
-	err := c.send(ctx, topic, event, func(s *session) error {
-		m := wire.Publish{Topic: []byte(topic), Payload: event}
-		return s.post(ctx, m.Size(), func(b []byte) []byte { return wire.AppendPublish(b, m) })
-	})
+func (c *Connection) Publish(ctx context.Context, topic string, event []byte, opts ...MessageOption) error {
+	headers, err := headersOf(opts)
+	if err == nil {
+		m := wire.Publish{Topic: []byte(topic), Headers: headers, Payload: event}
+		err = c.send(ctx, topic, event, headers, m.Size(), func(b []byte) []byte { return wire.AppendPublish(b, m) })
+	}
 	if err != nil {
 		return wrap(fmt.Sprintf("publish to %q", topic), err)
 	}
 	return nil
 }
 
-// send checks a message and posts it, on a further session if the first one
-// provably did not take it.
-func (c *Connection) send(ctx context.Context, name string, payload []byte, post func(*session) error) error {
+// send checks a message and posts what add appends, on a further session if the
+// first one provably did not take it.
+func (c *Connection) send(ctx context.Context, name string, payload []byte, headers wire.Headers, size int, add func([]byte) []byte) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		s, err := c.await(ctx)
 		if err == nil {
-			err = fits(s.limits, name, payload, nil)
+			err = fits(s.limits, name, payload, headers)
 		}
 		if err == nil {
-			err = post(s)
+			err = s.post(ctx, size, add)
 		}
 		if err != errNotSent {
 			return err
 		}
-		s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+		s.endBroken()
 	}
 }
 
 // post is write for messages that nobody waits for: many of them go to the
 // connection at once.
 func (s *session) post(ctx context.Context, size int, add func([]byte) []byte) error {
-	for {
-		b, err := s.out.Begin(size)
-		if err == nil {
-			s.out.Commit(add(b))
-			s.gather.flushSoon(s.out, size, s.background)
-			return nil
-		}
-		if !errors.Is(err, wire.ErrFull) {
-			return errNotSent
-		}
-		if err := s.out.AwaitRoom(ctx); err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
+	b, err := s.begin(ctx, size)
+	if err != nil {
+		return err
 	}
+	s.out.Commit(add(b))
+	s.gather.flushSoon(s.out, size, s.background)
+	return nil
 }

@@ -2,7 +2,6 @@ package iris
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -35,11 +34,11 @@ func (c *Connection) Request(ctx context.Context, cluster string, payload []byte
 
 // Call is Request with headers, both ways. request is not kept.
 func (c *Connection) Call(ctx context.Context, request *Request) (*Reply, error) {
-	if len(request.Headers) > wire.MaxHeaders {
-		return nil, fmt.Errorf("iris: request to %q: %w: %d headers, the limit is %d",
-			request.Cluster, ErrTooLarge, len(request.Headers), wire.MaxHeaders)
+	headers, err := encodeHeaders(request.Headers)
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("request to %q", request.Cluster), err)
 	}
-	reply, err := c.request(ctx, request.Cluster, request.Payload, wire.EncodeHeaders(request.Headers))
+	reply, err := c.request(ctx, request.Cluster, request.Payload, headers)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +61,7 @@ func (c *Connection) request(ctx context.Context, cluster string, payload []byte
 		case err == nil && e.code == wire.CodeOK:
 			return e.Reply, nil
 		case err == errNotSent: // the connection broke
-			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+			s.endBroken()
 		case err == nil && e.code == wire.CodeClosing && s.leaving.Load():
 		default:
 			return Reply{}, failed(fmt.Sprintf("request to %q", cluster), e, err)
@@ -106,39 +105,31 @@ func (s *session) exchange(ctx context.Context, cluster string, payload []byte, 
 	}
 	r := wire.Request{ID: id, Cluster: []byte(cluster), Headers: headers, Payload: payload}
 	if err := s.writeRequest(ctx, r); err != nil {
-		if !s.calls.withdraw(id) {
-			<-c.done // the session has ended
-		}
+		s.calls.withdraw(id, c)
 		return ending{}, err
 	}
 	e, err := s.outcome(ctx, c, id)
 	if err != nil && err == ctx.Err() {
 		// The node is told even when the deadline passed: it may not have seen it yet.
-		s.writeLate(ctlSize, func(b []byte) []byte { return wire.AppendCancel(b, id) }, func() {})
+		s.say(ctlSize, func(b []byte) []byte { return wire.AppendCancel(b, id) })
 	}
 	return e, err
 }
 
 // writeRequest is write with the budget taken as late as possible.
 func (s *session) writeRequest(ctx context.Context, r wire.Request) error {
-	for {
-		var err error
-		if r.Budget, err = budget(ctx); err != nil {
-			return err
-		}
-		b, err := s.out.Begin(r.Size())
-		if err == nil {
-			s.out.Commit(wire.AppendRequest(b, r))
-			s.gather.flush(s.out, int(s.calls.used.Load()))
-			return nil
-		}
-		if !errors.Is(err, wire.ErrFull) {
-			return errNotSent
-		}
-		if err := s.out.AwaitRoom(ctx); err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
+	r.Budget = wire.NoDeadline // none has a greater size
+	b, err := s.begin(ctx, r.Size())
+	if err != nil {
+		return err
 	}
+	if r.Budget, err = budget(ctx); err != nil {
+		s.out.Commit(b) // nothing
+		return err
+	}
+	s.out.Commit(wire.AppendRequest(b, r))
+	s.gather.flush(s.out, int(s.calls.used.Load()))
+	return nil
 }
 
 // budget is what is left of ctx's deadline in milliseconds, rounded up.
@@ -156,16 +147,4 @@ func budget(ctx context.Context) (uint32, error) {
 	}
 	ms := (left + time.Millisecond - 1) / time.Millisecond
 	return uint32(min(ms, math.MaxUint32-1)), nil
-}
-
-// decodeHeaders makes a map of encoded headers; nil for none.
-func decodeHeaders(h wire.Headers) map[string]string {
-	if len(h) == 0 {
-		return nil
-	}
-	m := map[string]string{}
-	for name, value := range h.All() {
-		m[name] = value
-	}
-	return m
 }

@@ -51,6 +51,13 @@ type RequestContextHandler interface {
 	HandleRequestContext(ctx context.Context, request *Request) ([]byte, error)
 }
 
+// A BroadcastMessageHandler is a ServiceHandler that sees more of a broadcast; it is
+// called instead of HandleBroadcast.
+type BroadcastMessageHandler interface {
+	// HandleBroadcastMessage gets one broadcast as HandleBroadcast does.
+	HandleBroadcastMessage(message *Message)
+}
+
 // A Service is a member of a cluster. Safe for concurrent use.
 type Service struct {
 	conn    *Connection

@@ -155,18 +155,28 @@ func (s *session) write(ctx context.Context, size int, add func([]byte) []byte) 
 // writeAmong is write for one of several goroutines that are likely to write
 // soon: as many as writers says.
 func (s *session) writeAmong(ctx context.Context, writers, size int, add func([]byte) []byte) error {
+	b, err := s.begin(ctx, size)
+	if err != nil {
+		return err
+	}
+	s.out.Commit(add(b))
+	s.gather.flush(s.out, writers)
+	return nil
+}
+
+// begin locks the output to append at most size bytes, as its Begin does. A full
+// one makes the caller wait. errNotSent: the session has ended.
+func (s *session) begin(ctx context.Context, size int) ([]byte, error) {
 	for {
 		b, err := s.out.Begin(size)
 		if err == nil {
-			s.out.Commit(add(b))
-			s.gather.flush(s.out, writers)
-			return nil
+			return b, nil
 		}
 		if !errors.Is(err, wire.ErrFull) {
-			return errNotSent
+			return nil, errNotSent
 		}
 		if err := s.out.AwaitRoom(ctx); err != nil && ctx.Err() != nil {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -181,9 +191,7 @@ func (s *session) command(ctx context.Context, size int, add func(b []byte, id u
 		return ending{}, err
 	}
 	if err := s.write(ctx, size, func(b []byte) []byte { return add(b, id) }); err != nil {
-		if !s.calls.withdraw(id) {
-			<-c.done // the session has ended
-		}
+		s.calls.withdraw(id, c)
 		return ending{}, err
 	}
 	return s.outcome(ctx, c, id)
@@ -233,6 +241,9 @@ func (s *session) confirm(ctx context.Context) error {
 	return nil
 }
 
+// say is writeLate for a frame whose fate is nobody's concern.
+func (s *session) say(size int, add func([]byte) []byte) { s.writeLate(size, add, func() {}) }
+
 // writeLate is write for those that must not wait, such as the reader: when the
 // output is full a goroutine of the session waits instead. done is called when
 // the frame is written, or never will be.
@@ -274,6 +285,9 @@ func (s *session) awaitLate() {
 	s.lateMu.Unlock()
 	s.late.Wait()
 }
+
+// endBroken ends a session that does not take frames any more: errNotSent.
+func (s *session) endBroken() { s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil) }
 
 // end ends the session: calls in flight and tunnels fail with reason, and the connection is
 // closed, after a bye if there is one. Idempotent; waits until it is closed.

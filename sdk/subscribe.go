@@ -15,6 +15,13 @@ type TopicHandler interface {
 	HandleEvent(event []byte)
 }
 
+// An EventMessageHandler is a TopicHandler that sees more of an event; it is
+// called instead of HandleEvent.
+type EventMessageHandler interface {
+	// HandleEventMessage gets one event as HandleEvent does.
+	HandleEventMessage(event *Message)
+}
+
 // TopicLimits bound what a subscription takes on at once.
 //
 // Publishers never wait for subscribers: an event for which there is no room is
@@ -28,8 +35,8 @@ type TopicLimits struct {
 	// EventThreads is how many handlers run at once. If zero, one: the events of
 	// one publisher come in their order.
 	EventThreads int
-	// EventMemory is how many bytes of events may wait or be handled; one event
-	// alone may always exceed it. If zero, 64 MiB.
+	// EventMemory is how many bytes of payloads and headers may wait or be handled;
+	// one event alone may always exceed it. If zero, 64 MiB.
 	EventMemory int
 }
 
@@ -66,10 +73,8 @@ func (c *Connection) Subscribe(ctx context.Context, topic string, handler TopicH
 	}
 	l := limits.resolve()
 	for {
-		sub := &subscription{topic: topic, inbox: inbox{
-			log: c.log.With("topic", topic), method: "HandleEvent",
-			threads: l.EventThreads, memory: l.EventMemory, handle: handler.HandleEvent,
-		}}
+		sub := newSubscription(topic, handler, l)
+		sub.log = c.log.With("topic", topic)
 		s, err := c.await(ctx)
 		if err == nil {
 			err = fits(s.limits, topic, nil, nil)
@@ -82,12 +87,24 @@ func (c *Connection) Subscribe(ctx context.Context, topic string, handler TopicH
 		case err == nil && e.code == wire.CodeOK:
 			return nil
 		case err == errNotSent:
-			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+			s.endBroken()
 		case err == nil && e.code == wire.CodeClosing && s.leaving.Load():
 		default:
 			return failed(attempt, e, err)
 		}
 	}
+}
+
+func newSubscription(topic string, handler TopicHandler, l TopicLimits) *subscription {
+	sub := &subscription{topic: topic, inbox: inbox{
+		method: "HandleEvent", threads: l.EventThreads, memory: l.EventMemory,
+		handle: func(m held) { handler.HandleEvent(m.payload()) },
+	}}
+	if h, ok := handler.(EventMessageHandler); ok {
+		sub.handle = func(m held) { h.HandleEventMessage(m.message()) }
+		sub.method = "HandleEventMessage"
+	}
+	return sub
 }
 
 // subscribe tells s of a subscription and enters it.
@@ -111,7 +128,7 @@ func (c *Connection) subscribe(ctx context.Context, s *session, sub *subscriptio
 	case !sent:
 		c.topics.revoke(s, credit)
 	case err != nil: // it may be effective all the same
-		s.writeLate(len(sub.topic)+ctlSize, func(b []byte) []byte { return wire.AppendUnsubscribe(b, 0, []byte(sub.topic)) }, func() {})
+		s.say(len(sub.topic)+ctlSize, func(b []byte) []byte { return wire.AppendUnsubscribe(b, 0, []byte(sub.topic)) })
 	}
 	c.topics.drop(sub)
 	return e, err

@@ -145,7 +145,7 @@ func (t *topics) event(s *session, e wire.Event) error {
 	sub := t.table[string(e.Topic)]
 	t.mu.Unlock()
 	if sub == nil {
-		return t.admit(s, nil, nil)
+		return t.admit(s, nil, held{})
 	}
-	return t.admit(s, &sub.inbox, slices.Clone(e.Payload))
+	return t.admit(s, &sub.inbox, hold(e.Payload, e.Headers))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -21,11 +22,13 @@ const (
 // that are sent at the same time do not mix.
 //
 // What was received is always a prefix of what was sent. A tunnel that breaks off
-// is an error on both sides.
+// is an error on both sides: a RemoteError of the reason where the other program
+// aborted it.
 type Tunnel struct {
 	session *session
 	id      uint64
-	name    string // for errors
+	name    string       // for errors
+	headers wire.Headers // of the open, or set by the opened
 
 	mu   sync.Mutex // guards the fields below
 	err  error      // why it broke off; nil: it did not
@@ -41,6 +44,7 @@ type Tunnel struct {
 	remoteDone  bool // nothing more comes
 	closing     bool // what comes is discarded
 	discarded   bool // something was
+	within      bool // the last chunk that came was not the last of its message
 	granted     uint32
 	consumed    uint32 // not granted again yet
 	queue       []wire.Data
@@ -68,28 +72,33 @@ func (b *bell) ring() {
 }
 
 // Tunnel opens a tunnel to one member of cluster and returns when that has
-// accepted it. The end of ctx means nothing to the tunnel that it returned. The
-// errors are those of a request.
-func (c *Connection) Tunnel(ctx context.Context, cluster string) (*Tunnel, error) {
+// accepted it. The end of ctx means nothing to the tunnel that it returned.
+// WithHeaders tells the member more of what it is for. The errors are those of a
+// request, and ErrClosed if the member refused without a reason.
+func (c *Connection) Tunnel(ctx context.Context, cluster string, opts ...MessageOption) (*Tunnel, error) {
 	attempt := fmt.Sprintf("tunnel to %q", cluster)
+	headers, err := headersOf(opts)
+	if err != nil {
+		return nil, wrap(attempt, err)
+	}
 	for {
 		s, err := c.await(ctx)
 		if err == nil {
-			err = fits(s.limits, cluster, nil, nil)
+			err = fits(s.limits, cluster, nil, headers)
 		}
 		var t *Tunnel
 		if err == nil {
-			t, err = s.openTunnel(ctx, cluster, attempt)
+			t, err = s.openTunnel(ctx, cluster, attempt, headers)
 		}
 		var refused *abortion
 		switch {
 		case err == nil:
 			return t, nil
 		case err == errNotSent:
-			s.end(fmt.Errorf("%w: %w", ErrLost, ErrNoNode), nil)
+			s.endBroken()
 		case errors.As(err, &refused):
 			if refused.code != wire.CodeClosing || !s.leaving.Load() {
-				return nil, outcome(attempt, refused.code, refused.text)
+				return nil, refused.outcome(attempt)
 			}
 		default:
 			return nil, wrap(attempt, err)
@@ -98,7 +107,7 @@ func (c *Connection) Tunnel(ctx context.Context, cluster string) (*Tunnel, error
 }
 
 // openTunnel asks for a tunnel and waits for the outcome.
-func (s *session) openTunnel(ctx context.Context, cluster, name string) (*Tunnel, error) {
+func (s *session) openTunnel(ctx context.Context, cluster, name string, headers wire.Headers) (*Tunnel, error) {
 	ms, err := budget(ctx)
 	if err != nil {
 		return nil, err
@@ -107,7 +116,7 @@ func (s *session) openTunnel(ctx context.Context, cluster, name string) (*Tunnel
 	if err := s.tunnels.add(t); err != nil {
 		return nil, err
 	}
-	o := wire.Open{ID: t.id, Cluster: []byte(cluster), Budget: ms, Window: tunnelWindow}
+	o := wire.Open{ID: t.id, Cluster: []byte(cluster), Budget: ms, Window: tunnelWindow, Headers: headers}
 	if err := s.write(ctx, o.Size(), func(b []byte) []byte { return wire.AppendOpen(b, o) }); err != nil {
 		s.tunnels.remove(t.id)
 		return nil, err
@@ -130,6 +139,10 @@ func (s *session) openTunnel(ctx context.Context, cluster, name string) (*Tunnel
 		}
 	}
 }
+
+// Headers are those that the other side sent when it opened the tunnel or accepted
+// it; nil for none. The map is the caller's.
+func (t *Tunnel) Headers() map[string]string { return decodeHeaders(t.headers) }
 
 // Close ends the tunnel in good order: what was sent is delivered, and what still
 // comes is discarded. It returns when the other side has finished too, or has
@@ -189,6 +202,12 @@ func (t *Tunnel) Abort(reason string) error {
 // errOwnEnd is the end of a tunnel that this side broke off.
 var errOwnEnd = fmt.Errorf("%w: this side ended the tunnel", ErrClosed)
 
+// errOtherEnd: the other side broke the tunnel off without a reason.
+var errOtherEnd = fmt.Errorf("%w: the other side ended the tunnel", ErrClosed)
+
+// errBroken: the other side finished and left a message without its end. relay.md 10.6.
+var errBroken = fmt.Errorf("%w: the other side finished in the middle of a message", io.ErrUnexpectedEOF)
+
 // errFinished: Send after CloseSend or Close.
 var errFinished = fmt.Errorf("%w: this side has finished", ErrClosed)
 
@@ -198,45 +217,37 @@ type abortion struct {
 	text string
 }
 
-// Error tells the reason.
-func (a *abortion) Error() string {
-	if a.code == wire.CodeOK && a.text == "" {
-		return "the other side closed the tunnel"
-	}
-	return a.cause().Error()
-}
+// Error is for us only: outcome types it.
+func (a *abortion) Error() string { return fmt.Sprintf("aborted as %s: %s", a.code, a.text) }
 
-// Unwrap makes it what its code says.
-func (a *abortion) Unwrap() error { return a.cause() }
-
-func (a *abortion) cause() error {
+// outcome types it. relay.md 10.7.
+func (a *abortion) outcome(attempt string) error {
 	switch a.code {
 	case wire.CodeOK:
-		return ErrClosed
+		return wrap(attempt, errOtherEnd)
 	case wire.CodeFailed:
-		return &RemoteError{a.text}
-	case wire.CodeTimeout:
-		return ErrTimeout
-	case wire.CodeCancelled:
-		return ErrCancelled
-	case wire.CodeNoService:
-		return ErrNoService
-	case wire.CodeOverloaded, wire.CodeClosing:
-		return ErrOverloaded
-	case wire.CodeInvalid:
-		return ErrInvalid
+		return wrap(attempt, &RemoteError{Message: a.text, aborted: true})
 	}
-	return ErrLost
+	return outcome(attempt, a.code, a.text)
 }
 
-func (t *Tunnel) wrap(verb string, err error) error { return wrap(t.name+": "+verb, err) }
+// wrap tells what was attempted, except where the tunnel was aborted, whatever it was.
+func (t *Tunnel) wrap(verb string, err error) error {
+	if a, ok := err.(*abortion); ok {
+		return a.outcome(t.name)
+	}
+	return wrap(t.name+": "+verb, err)
+}
 
 // abort ends the tunnel at once and tells the other side.
-func (t *Tunnel) abort(code wire.Code, text string) {
-	if t.fail(errOwnEnd) {
+func (t *Tunnel) abort(code wire.Code, text string) { t.abortFor(errOwnEnd, code, text) }
+
+// abortFor is abort for a reason of its own, which this side gets.
+func (t *Tunnel) abortFor(err error, code wire.Code, text string) {
+	if t.fail(err) {
 		s := t.session
 		mended := wire.Text([]byte(text))
-		s.writeLate(len(mended)+ctlSize, func(b []byte) []byte { return wire.AppendAbort(b, t.id, code, string(mended)) }, func() {})
+		s.say(len(mended)+ctlSize, func(b []byte) []byte { return wire.AppendAbort(b, t.id, code, string(mended)) })
 	}
 }
 

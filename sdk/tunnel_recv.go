@@ -11,7 +11,8 @@ import (
 // Recv returns the next message, which is the caller's. What was received before
 // the tunnel ended comes first; then the error is io.EOF if the other side has
 // finished, ErrClosed if either side closed the tunnel, a RemoteError after an
-// abort with a reason, ErrLost, ErrTimeout or ErrCancelled. A message of several
+// abort with a reason, io.ErrUnexpectedEOF if the other side broke the protocol by
+// finishing within a message, ErrLost, ErrTimeout or ErrCancelled. A message of several
 // chunks is held as far as it has come, also when ctx ends: the next Recv goes on.
 func (t *Tunnel) Recv(ctx context.Context) ([]byte, error) {
 	message, err := t.recv(ctx)
@@ -82,8 +83,6 @@ func (t *Tunnel) recvErrLocked() error {
 	switch {
 	case t.closing:
 		return errFinished
-	case t.remoteDone && len(t.parts) > 0:
-		return io.ErrUnexpectedEOF
 	case t.remoteDone:
 		return io.EOF
 	}
@@ -126,7 +125,7 @@ func (t *Tunnel) consumeLocked(n int) uint32 {
 // grant tells the other side, without waiting.
 func (t *Tunnel) grant(n uint32) {
 	if n > 0 {
-		t.session.writeLate(ctlSize, func(b []byte) []byte { return wire.AppendAllow(b, t.id, n) }, func() {})
+		t.session.say(ctlSize, func(b []byte) []byte { return wire.AppendAllow(b, t.id, n) })
 	}
 }
 
@@ -154,6 +153,7 @@ func (t *Tunnel) data(d wire.Data) error {
 		return unexpected("data of a tunnel beyond what was allowed")
 	}
 	t.granted -= uint32(d.Cost())
+	t.within = !d.Last
 	var grant uint32
 	if t.closing {
 		t.discarded = true
@@ -173,9 +173,14 @@ func (t *Tunnel) data(d wire.Data) error {
 }
 
 // remoteFinish: nothing more comes. What was taken is granted so that the other
-// side knows.
+// side knows. A finish within a message breaks it off: relay.md 10.6.
 func (t *Tunnel) remoteFinish() {
 	t.mu.Lock()
+	if t.within {
+		t.mu.Unlock()
+		t.abortFor(errBroken, wire.CodeFailed, "a finish in the middle of a message")
+		return
+	}
 	t.remoteDone = true
 	grant := t.consumeLocked(0)
 	t.receivable.ring()

@@ -199,13 +199,75 @@ func TestContextThatEndsWithinAMessageBreaksTheTunnel(t *testing.T) {
 func TestAbortTellsTheReason(t *testing.T) {
 	inWorld(t, fakenode.Config{}, func(w *world) {
 		tunnel := w.tunnelTo(func(t *iris.Tunnel) { _ = t.Abort("out of paper") })
+		_, received := tunnel.Recv(w.Context())
+		for _, err := range []error{received, tunnel.Send(w.Context(), nil), tunnel.Close()} {
+			require.EqualError(w, err, `iris: tunnel to "peer": aborted: out of paper`)
+			var remote *iris.RemoteError
+			require.ErrorAs(w, err, &remote)
+			require.Equal(w, "out of paper", remote.Message)
+		}
+		require.NoError(w, tunnel.Abort(""))
+	})
+}
+
+func TestAbortWithoutAReasonClosesTheTunnel(t *testing.T) {
+	inWorld(t, fakenode.Config{}, func(w *world) {
+		tunnel := w.tunnelTo(func(t *iris.Tunnel) { _ = t.Abort("") })
 		_, err := tunnel.Recv(w.Context())
+		require.ErrorIs(w, err, iris.ErrClosed)
+		require.EqualError(w, err, `iris: tunnel to "peer": connection closed: the other side ended the tunnel`)
+	})
+}
+
+func TestTunnelThatIsRefusedTellsTheReason(t *testing.T) {
+	inWorld(t, fakenode.Config{Refusal: "closed on Sundays"}, func(w *world) {
+		_, err := w.connect().Tunnel(w.Context(), "peer")
+		require.EqualError(w, err, `iris: tunnel to "peer": aborted: closed on Sundays`)
 		var remote *iris.RemoteError
 		require.ErrorAs(w, err, &remote)
-		require.Equal(w, "out of paper", remote.Message)
-		require.ErrorAs(w, tunnel.Send(w.Context(), nil), &remote)
-		require.Error(w, tunnel.Close())
-		require.NoError(w, tunnel.Abort(""))
+		require.Equal(w, "closed on Sundays", remote.Message)
+	})
+}
+
+// half is a whole message and a part of another for the first tunnel of a client.
+func half() []byte {
+	b := wire.AppendData(nil, wire.Data{ID: 1, Last: true, Payload: []byte("whole")})
+	return wire.AppendData(b, wire.Data{ID: 1, Payload: []byte("half")})
+}
+
+func TestFinishWithinAMessageAbortsTheTunnel(t *testing.T) {
+	inWorld(t, fakenode.Config{}, func(w *world) {
+		ended := make(chan error, 1)
+		tunnel := w.tunnelTo(func(t *iris.Tunnel) {
+			_, err := t.Recv(context.Background())
+			ended <- err
+		})
+		w.node.Inject(wire.AppendFinish(half(), 1))
+		require.EqualError(w, <-ended, "iris: tunnel of a client: aborted: a finish in the middle of a message")
+		m, err := tunnel.Recv(w.Context())
+		require.NoError(w, err, "what came whole comes first")
+		require.Equal(w, "whole", string(m))
+		_, err = tunnel.Recv(w.Context())
+		require.ErrorIs(w, err, io.ErrUnexpectedEOF)
+		require.ErrorIs(w, tunnel.Send(w.Context(), nil), io.ErrUnexpectedEOF)
+		require.ErrorIs(w, tunnel.Close(), io.ErrUnexpectedEOF)
+		require.Zero(w, w.node.Tunnels())
+	})
+}
+
+func TestFinishWithinAMessageThatRecvHasBegunAbortsTheTunnel(t *testing.T) {
+	inWorld(t, fakenode.Config{}, func(w *world) {
+		tunnel := w.tunnelTo(echo)
+		w.node.Inject(half())
+		_, err := tunnel.Recv(w.Context())
+		require.NoError(w, err)
+		_, err = tunnel.Recv(w.within(time.Second))
+		require.ErrorIs(w, err, iris.ErrTimeout)
+		w.node.Inject(wire.AppendFinish(nil, 1))
+		_, err = tunnel.Recv(w.Context())
+		require.ErrorIs(w, err, io.ErrUnexpectedEOF)
+		synctest.Wait()
+		require.Zero(w, w.node.Tunnels())
 	})
 }
 

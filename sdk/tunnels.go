@@ -2,6 +2,7 @@ package iris
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/project-iris/iris/spec/wire"
@@ -99,11 +100,12 @@ func (s *session) handleOpen(content []byte) error {
 	t := &Tunnel{
 		session: s, id: o.ID, name: "tunnel of a client",
 		window: window, allowance: window, granted: tunnelWindow, openedOnce: true,
+		headers: slices.Clone(o.Headers),
 	}
 	if !s.conn.service.admitTunnel() {
-		s.writeLate(2*ctlSize, func(b []byte) []byte {
+		s.say(2*ctlSize, func(b []byte) []byte {
 			return wire.AppendAbort(b, o.ID, wire.CodeOverloaded, "the service takes no more tunnels")
-		}, func() {})
+		})
 		return nil
 	}
 	if !s.tunnels.serve(t) {
@@ -165,7 +167,7 @@ func (s *session) handleOpened(content []byte) error {
 		return unexpected("a tunnel is opened twice")
 	}
 	t.openedOnce = true
-	t.window, t.allowance = window, window
+	t.window, t.allowance, t.headers = window, window, slices.Clone(o.Headers)
 	t.openOutcome.ring()
 	return nil
 }

@@ -162,7 +162,7 @@ func (w *work) admit(t *task) (seat, bool) {
 // further ones. relay.md 5.4: a service has no other code for it.
 func (s *session) refuse(id uint64, n int) {
 	r := wire.Reply{ID: id, Code: wire.CodeFailed, Text: []byte("not executed: the service holds as many bytes of requests as it may")}
-	s.writeLate(r.Size()+ctlSize, func(b []byte) []byte { return appendAnswer(b, r, n) }, func() {})
+	s.say(r.Size()+ctlSize, func(b []byte) []byte { return appendAnswer(b, r, n) })
 }
 
 // appendAnswer appends a reply and the credit that goes with it, which comes

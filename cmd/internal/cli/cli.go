@@ -33,11 +33,11 @@ func commands() []command {
 	return []command{
 		{"keygen", "-out FILE [-bits N]", "make the RSA key that all nodes of a network share", keygen},
 		{"reply", "[-port P] CLUSTER -- COMMAND ARGS…", "serve requests with a command: stdin to stdout", reply},
-		{"request", "[-port P] [-timeout 5s] CLUSTER [MESSAGE | -]", "send one request, print the reply", request},
-		{"broadcast", "[-port P] CLUSTER [MESSAGE | -]", "send a message to every member of a cluster", broadcast},
-		{"publish", "[-port P] [-lines] TOPIC [MESSAGE | -]", "publish an event, or each line of stdin as one", publish},
+		{"request", "[-port P] [-timeout 5s] [-header K=V]… CLUSTER [MESSAGE | -]", "send one request, print the reply", request},
+		{"broadcast", "[-port P] [-header K=V]… CLUSTER [MESSAGE | -]", "send a message to every member of a cluster", broadcast},
+		{"publish", "[-port P] [-lines] [-header K=V]… TOPIC [MESSAGE | -]", "publish an event, or each line of stdin as one", publish},
 		{"subscribe", "[-port P] [-json] [-count N] TOPIC", "print the events of a topic", subscribe},
-		{"tunnel", "[-port P] [-timeout 5s] CLUSTER | -accept CLUSTER -- COMMAND ARGS…", "connect stdin and stdout with a service, or serve tunnels with a command", tunnel},
+		{"tunnel", "[-port P] [-timeout 5s] [-header K=V]… CLUSTER | -accept CLUSTER -- COMMAND ARGS…", "connect stdin and stdout with a service, or serve tunnels with a command", tunnel},
 		{"bench", "[options] request | broadcast | publish | tunnel", "measure a pattern through a node", bench},
 		{"status", "[-port P] [-json]", "show what the node at a port knows", status},
 		{"demo", "", "three nodes, two services, one client, and a node that dies", demonstrate},
@@ -127,4 +127,22 @@ func parse(flags *flag.FlagSet, args []string, least, most int) error {
 // portFlag defines the -port option of the tools.
 func portFlag(flags *flag.FlagSet) *int {
 	return flags.Int("port", defaultPort, "relay endpoint of the node to attach to")
+}
+
+// headerFlag defines the -header option of the tools that send: K=V, any number
+// of times. The map is nil where there is none.
+func headerFlag(flags *flag.FlagSet) *map[string]string {
+	var headers map[string]string
+	flags.Func("header", "K=V: a header to send along, such as a trace context; repeatable", func(arg string) error {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok {
+			return errors.New("it is not K=V")
+		}
+		if headers == nil {
+			headers = make(map[string]string)
+		}
+		headers[name] = value
+		return nil
+	})
+	return &headers
 }

@@ -42,6 +42,7 @@ func attached(ctx context.Context, port int, do func(context.Context, *iris.Conn
 func broadcast(ctx context.Context, std Streams, args []string) error {
 	flags := newFlags(std, "broadcast")
 	port := portFlag(flags)
+	headers := headerFlag(flags)
 	if err := parse(flags, args, 1, 2); err != nil {
 		return err
 	}
@@ -52,6 +53,6 @@ func broadcast(ctx context.Context, std Streams, args []string) error {
 	return attached(ctx, *port, func(ctx context.Context, conn *iris.Connection) error {
 		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 		defer cancel()
-		return conn.Broadcast(ctx, flags.Arg(0), message)
+		return conn.Broadcast(ctx, flags.Arg(0), message, iris.WithHeaders(*headers))
 	})
 }

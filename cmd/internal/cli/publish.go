@@ -17,6 +17,7 @@ import (
 func publish(ctx context.Context, std Streams, args []string) error {
 	flags := newFlags(std, "publish")
 	port := portFlag(flags)
+	headers := headerFlag(flags)
 	lines := flags.Bool("lines", false, "publish each line of stdin as an event of its own")
 	if err := parse(flags, args, 1, 2); err != nil {
 		return err
@@ -25,8 +26,9 @@ func publish(ctx context.Context, std Streams, args []string) error {
 		return usagef("publish: -lines reads stdin: a message does not go with it")
 	}
 	return attached(ctx, *port, func(ctx context.Context, conn *iris.Connection) error {
+		with := iris.WithHeaders(*headers)
 		if *lines {
-			return publishLines(ctx, conn, flags.Arg(0), std.In)
+			return publishLines(ctx, conn, flags.Arg(0), std.In, with)
 		}
 		event, err := messageOf(std, flags.Arg(1))
 		if err != nil {
@@ -34,15 +36,15 @@ func publish(ctx context.Context, std Streams, args []string) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 		defer cancel()
-		return conn.Publish(ctx, flags.Arg(0), event)
+		return conn.Publish(ctx, flags.Arg(0), event, with)
 	})
 }
 
-func publishLines(ctx context.Context, conn *iris.Connection, topic string, in io.Reader) error {
+func publishLines(ctx context.Context, conn *iris.Connection, topic string, in io.Reader, with iris.MessageOption) error {
 	scanner := bufio.NewScanner(in)
 	scanner.Buffer(nil, maxMessage)
 	for scanner.Scan() {
-		if err := conn.Publish(ctx, topic, scanner.Bytes()); err != nil {
+		if err := conn.Publish(ctx, topic, scanner.Bytes(), with); err != nil {
 			return err
 		}
 	}
@@ -91,14 +93,18 @@ type printer struct {
 // A printed event is one line of `subscribe -json`: text when it is UTF-8, bytes
 // in base64 otherwise.
 type printed struct {
-	Time  time.Time `json:"time"`
-	Topic string    `json:"topic"`
-	Text  string    `json:"text,omitempty"`
-	Bytes []byte    `json:"bytes,omitempty"`
+	Time    time.Time         `json:"time"`
+	Topic   string            `json:"topic"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Text    string            `json:"text,omitempty"`
+	Bytes   []byte            `json:"bytes,omitempty"`
 }
 
-// HandleEvent prints one event.
-func (p *printer) HandleEvent(event []byte) {
+// HandleEvent is for the sdk, which calls HandleEventMessage instead.
+func (p *printer) HandleEvent(event []byte) { p.HandleEventMessage(&iris.Message{Payload: event}) }
+
+// HandleEventMessage prints one event.
+func (p *printer) HandleEventMessage(event *iris.Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over {
@@ -112,16 +118,16 @@ func (p *printer) HandleEvent(event []byte) {
 	}
 }
 
-func (p *printer) print(event []byte) error {
+func (p *printer) print(event *iris.Message) error {
 	if !p.json {
-		_, err := fmt.Fprintf(p.out, "%s\n", event)
+		_, err := fmt.Fprintf(p.out, "%s\n", event.Payload)
 		return err
 	}
-	line := printed{Time: time.Now(), Topic: p.topic}
-	if utf8.Valid(event) {
-		line.Text = string(event)
+	line := printed{Time: time.Now(), Topic: p.topic, Headers: event.Headers}
+	if utf8.Valid(event.Payload) {
+		line.Text = string(event.Payload)
 	} else {
-		line.Bytes = event
+		line.Bytes = event.Payload
 	}
 	return json.NewEncoder(p.out).Encode(line)
 }

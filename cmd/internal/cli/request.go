@@ -16,6 +16,7 @@ const maxMessage = 2 << 20
 func request(ctx context.Context, std Streams, args []string) error {
 	flags := newFlags(std, "request")
 	port := portFlag(flags)
+	headers := headerFlag(flags)
 	timeout := flags.Duration("timeout", 5*time.Second, "how long to wait for the reply")
 	if err := parse(flags, args, 1, 2); err != nil {
 		return err
@@ -24,16 +25,16 @@ func request(ctx context.Context, std Streams, args []string) error {
 	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	answer, err := ask(ctx, *port, flags.Arg(0), message, *timeout)
+	answer, err := ask(ctx, *port, &iris.Request{Cluster: flags.Arg(0), Payload: message, Headers: *headers}, *timeout)
 	if err != nil {
 		return err
 	}
-	_, err = std.Out.Write(answer)
+	_, err = std.Out.Write(answer.Payload)
 	return err
 }
 
 // ask attaches to the node at port for one request.
-func ask(ctx context.Context, port int, cluster string, message []byte, timeout time.Duration) ([]byte, error) {
+func ask(ctx context.Context, port int, request *iris.Request, timeout time.Duration) (*iris.Reply, error) {
 	conn, err := iris.Connect(port)
 	if err != nil {
 		return nil, err
@@ -41,5 +42,5 @@ func ask(ctx context.Context, port int, cluster string, message []byte, timeout 
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return conn.Request(ctx, cluster, message)
+	return conn.Call(ctx, request)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/cmd/internal/node"
+	iris "github.com/project-iris/iris/sdk"
 )
 
 // status prints what the attached node knows.
@@ -21,12 +22,12 @@ func status(ctx context.Context, std Streams, args []string) error {
 	if err := parse(flags, args, 0, 0); err != nil {
 		return err
 	}
-	answer, err := ask(ctx, *port, node.SelfCluster, []byte("status"), 5*time.Second)
+	answer, err := ask(ctx, *port, &iris.Request{Cluster: node.SelfCluster, Payload: []byte("status")}, 5*time.Second)
 	if err != nil {
 		return err
 	}
 	var s node.Status
-	if err := json.Unmarshal(answer, &s); err != nil {
+	if err := json.Unmarshal(answer.Payload, &s); err != nil {
 		return fmt.Errorf("status: the node at port %d answered in a form this iris does not know: %w", *port, err)
 	}
 	if *asJSON {

@@ -21,12 +21,16 @@ const tunnelChunk = 32 << 10
 func tunnel(ctx context.Context, std Streams, args []string) error {
 	flags := newFlags(std, "tunnel")
 	port := portFlag(flags)
+	headers := headerFlag(flags)
 	accept := flags.Bool("accept", false, "serve tunnels: run the command after -- for each, its stdin and stdout through the tunnel")
 	timeout := flags.Duration("timeout", 5*time.Second, "how long to wait for the tunnel to open")
 	if err := parse(flags, args, 1, -1); err != nil {
 		return err
 	}
 	if *accept {
+		if *headers != nil {
+			return usagef("tunnel: -header goes with the opening of a tunnel, not with -accept")
+		}
 		return acceptTunnels(ctx, std, *port, flags.Arg(0), flags.Args()[1:])
 	}
 	if flags.NArg() > 1 {
@@ -35,7 +39,7 @@ func tunnel(ctx context.Context, std Streams, args []string) error {
 	return attached(ctx, *port, func(ctx context.Context, conn *iris.Connection) error {
 		opening, cancel := context.WithTimeout(ctx, *timeout)
 		defer cancel()
-		t, err := conn.Tunnel(opening, flags.Arg(0))
+		t, err := conn.Tunnel(opening, flags.Arg(0), iris.WithHeaders(*headers))
 		if err != nil {
 			return err
 		}

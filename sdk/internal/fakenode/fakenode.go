@@ -20,6 +20,9 @@ type Config struct {
 	Limits     wire.Limits // if zero, the defaults
 	NoTimeouts bool        // deadlines are left to the other side
 	NoDone     bool        // the outcome of a subscribe is not told
+
+	Opened  wire.Headers // what an opened carries, as if the service had sent them
+	Refusal string       // if not empty, tunnels are refused with it, as if by a service
 }
 
 // A Node is a fake node. New makes one.

@@ -23,6 +23,10 @@ func (s *session) open(content []byte) error {
 		return err
 	}
 	n := s.node
+	if text := n.cfg.Refusal; text != "" {
+		s.push(func(b []byte) []byte { return wire.AppendAbort(b, o.ID, wire.CodeFailed, text) })
+		return nil
+	}
 	near := &end{session: s, id: o.ID}
 	members := n.clusters[string(o.Cluster)]
 	if len(members) == 0 || n.leaving {
@@ -71,6 +75,9 @@ func (s *session) tunnel(op wire.Op, content []byte) error {
 		if e := s.tunnels[o.ID]; err == nil && e != nil {
 			e.opened, e.peer.opened, e.peer.allowed = true, true, o.Window
 			o.ID = e.peer.id
+			if h := e.session.node.cfg.Opened; len(h) > 0 {
+				o.Headers = h
+			}
 			e.peer.session.push(func(b []byte) []byte { return wire.AppendOpened(b, o) })
 		}
 		return err
