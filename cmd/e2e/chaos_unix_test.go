@@ -194,7 +194,7 @@ func outcomeOf(err error) checker.Outcome {
 }
 
 // oneWay publishes or broadcasts the next number of this client under name.
-func (w *chaos) oneWay(ctx context.Context, c *chaosClient, name string, send func(context.Context, string, []byte) error) {
+func (w *chaos) oneWay(ctx context.Context, c *chaosClient, name string, send func(context.Context, string, []byte, ...iris.MessageOption) error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	c.mu.Lock()
