@@ -148,6 +148,23 @@ func (c *Connection) notifyLocked() {
 	c.changed = make(chan struct{})
 }
 
+// Done is closed when the connection is over: Close was called, or the node was
+// lost and given up. Err then says why.
+func (c *Connection) Done() <-chan struct{} { return c.done }
+
+// Err is nil as long as the connection is not over: ErrClosed after Close, and an
+// error that is both ErrClosed and ErrNoNode when the node was given up.
+func (c *Connection) Err() error {
+	select {
+	case <-c.done:
+	default:
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
 // shut closes the connection for good, without waiting for its goroutine.
 // Idempotent: the first reason stays.
 func (c *Connection) shut(reason error, bye []byte) {
@@ -275,7 +292,7 @@ func (c *Connection) reattach(ctx context.Context, o *outage, reason error) (*se
 		if err == nil {
 			return s, nil
 		}
-		var refused *refusal
+		var refused *RefusedError
 		if errors.As(err, &refused) && !refused.passing() {
 			return nil, err
 		}

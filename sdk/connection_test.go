@@ -33,6 +33,10 @@ func TestConnectTellsWhyTheNodeRefuses(t *testing.T) {
 		_, err := iris.Connect(1, w.options(nil)...)
 		require.ErrorIs(w, err, iris.ErrRefused)
 		require.EqualError(w, err, "iris: connect to port 1: the node refused: limit: as the test says")
+		var refused *iris.RefusedError
+		require.ErrorAs(w, err, &refused)
+		require.Equal(w, "limit", refused.Reason)
+		require.Equal(w, "as the test says", refused.Message)
 	})
 }
 
@@ -199,12 +203,16 @@ func TestNodeThatStaysLostIsGivenUp(t *testing.T) {
 		conn := w.connect()
 		w.node.Kill()
 		synctest.Wait()
+		require.NoError(w, conn.Err(), "it is looked for")
 		pending := ask(w.Context(), conn, "echo", nil)
 		a := <-pending
 		require.ErrorIs(w, a.err, iris.ErrNoNode)
 		require.ErrorIs(w, a.err, iris.ErrClosed)
 		require.Equal(w, 30*time.Second, a.took)
 		require.ErrorIs(w, <-drops, iris.ErrNoNode)
+		<-conn.Done()
+		require.ErrorIs(w, conn.Err(), iris.ErrNoNode)
+		require.ErrorIs(w, conn.Err(), iris.ErrClosed)
 		w.node.Start()
 		_, err := conn.Request(w.Context(), "echo", nil)
 		require.ErrorIs(w, err, iris.ErrClosed)

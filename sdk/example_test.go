@@ -98,9 +98,10 @@ func ExampleConnection_Request() {
 // A traced service sees the headers of a request and its deadline.
 type traced struct{ callback }
 
-func (t *traced) HandleRequestContext(ctx context.Context, r *iris.Request) ([]byte, error) {
+func (t *traced) HandleRequestContext(ctx context.Context, r *iris.Request) (*iris.Reply, error) {
 	_, bounded := ctx.Deadline()
-	return fmt.Appendf(nil, "%s %v", r.Headers["traceparent"], bounded), nil
+	answer := fmt.Appendf(nil, "%s %v", r.Headers["traceparent"], bounded)
+	return &iris.Reply{Payload: answer, Headers: map[string]string{"served-by": "traced"}}, nil
 }
 
 func ExampleConnection_Call() {
@@ -125,8 +126,8 @@ func ExampleConnection_Call() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%s\n", reply.Payload)
-	// Output: 00-4bf9-00f0-01 true
+	fmt.Printf("%s, %s\n", reply.Payload, reply.Headers["served-by"])
+	// Output: 00-4bf9-00f0-01 true, traced
 }
 
 // Shutdown is Unregister with a time of its own.

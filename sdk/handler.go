@@ -63,22 +63,29 @@ func (s *Service) contextOf(t *task) (context.Context, context.CancelFunc) {
 
 // reply calls the handler.
 func (s *Service) reply(ctx context.Context, t *task) wire.Reply {
-	var payload []byte
-	var err error
-	if s.context != nil {
-		t.request.Cluster = s.conn.cluster
-		payload, err = s.context.HandleRequestContext(ctx, &t.request)
-	} else {
-		payload, err = s.handler.HandleRequest(t.request.Payload)
-	}
-	if limit := t.session.limits.Payload; err == nil && uint64(len(payload)) > limit {
-		err = fmt.Errorf("the reply of %d bytes exceeds the limit of %d", len(payload), limit)
-		s.conn.log.Warn("iris: reply not sent", "cluster", s.conn.cluster, "err", err)
-	}
+	payload, headers, err := s.call(ctx, t)
 	if err != nil {
 		return wire.Reply{ID: t.id, Code: wire.CodeFailed, Text: wire.Text([]byte(err.Error()))}
 	}
-	return wire.Reply{ID: t.id, Payload: payload}
+	if err = fits(t.session.limits, s.conn.cluster, payload, headers); err != nil {
+		s.conn.log.Warn("iris: reply not sent", "cluster", s.conn.cluster, "err", err)
+		return wire.Reply{ID: t.id, Code: wire.CodeFailed, Text: fmt.Appendf(nil, "the reply: %v", err)}
+	}
+	return wire.Reply{ID: t.id, Headers: headers, Payload: payload}
+}
+
+func (s *Service) call(ctx context.Context, t *task) (payload []byte, headers wire.Headers, err error) {
+	if s.context == nil {
+		payload, err = s.handler.HandleRequest(t.request.Payload)
+		return payload, nil, err
+	}
+	t.request.Cluster = s.conn.cluster
+	reply, err := s.context.HandleRequestContext(ctx, &t.request)
+	if err != nil || reply == nil {
+		return nil, nil, err
+	}
+	headers, err = encodeHeaders(reply.Headers)
+	return reply.Payload, headers, err
 }
 
 // answer writes the reply. An error that comes when the time is over comes

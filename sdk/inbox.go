@@ -2,7 +2,6 @@ package iris
 
 import (
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +46,8 @@ type held struct {
 
 // hold copies a message of the reader's.
 func hold(payload []byte, headers wire.Headers) held {
-	return held{slices.Concat(payload, headers), len(headers)}
+	b := append(make([]byte, 0, len(payload)+len(headers)), payload...) // never nil: it is empty, not missing
+	return held{append(b, headers...), len(headers)}
 }
 
 func (m held) payload() []byte {

@@ -70,13 +70,19 @@ func TestHeadersTravelWithTheRequest(t *testing.T) {
 		h := &contextHandler{serve: func(_ context.Context, r *iris.Request) ([]byte, error) {
 			got = r
 			return []byte("ok"), nil
-		}}
+		}, headers: map[string]string{"server-timing": "db;dur=53"}}
 		w.register("traced", h, nil)
 		headers := map[string]string{"traceparent": "00-1-2-01", "": "empty names are names"}
 		reply, err := w.connect().Call(w.Context(), &iris.Request{Cluster: "traced", Payload: []byte("x"), Headers: headers})
 		require.NoError(w, err)
-		require.Equal(w, &iris.Reply{Payload: []byte("ok")}, reply)
+		require.Equal(w, &iris.Reply{Payload: []byte("ok"), Headers: h.headers}, reply)
 		require.Equal(w, &iris.Request{Cluster: "traced", Payload: []byte("x"), Headers: headers}, got)
+
+		h.headers = map[string]string{"long": strings.Repeat("x", 17_000)}
+		_, err = w.connect().Call(w.Context(), &iris.Request{Cluster: "traced"})
+		var remote *iris.RemoteError
+		require.ErrorAs(w, err, &remote)
+		require.Contains(w, remote.Message, "the reply: too large")
 	})
 }
 

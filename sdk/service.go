@@ -45,10 +45,11 @@ type ServiceHandler interface {
 // A RequestContextHandler is a ServiceHandler that sees more of a request; it is
 // called instead of HandleRequest.
 type RequestContextHandler interface {
-	// HandleRequestContext answers one request as HandleRequest does. ctx ends with
+	// HandleRequestContext answers one request as HandleRequest does; a nil reply is
+	// an empty one. Headers beyond the limits of WithHeaders are an error. ctx ends with
 	// the request's deadline, when the requester gives up, when the node is lost,
 	// and when the handler returns.
-	HandleRequestContext(ctx context.Context, request *Request) ([]byte, error)
+	HandleRequestContext(ctx context.Context, request *Request) (*Reply, error)
 }
 
 // A BroadcastMessageHandler is a ServiceHandler that sees more of a broadcast; it is

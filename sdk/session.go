@@ -65,6 +65,9 @@ func dialAndGreet(ctx context.Context, dial func(context.Context) (net.Conn, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // unblocks what follows
 	s, err := greet(conn, cluster)
+	if bye := byeFor(err); bye != nil {
+		_, _ = conn.Write(bye) // err is what there is to tell
+	}
 	if !stop() {
 		err = errors.Join(err, ctx.Err())
 	}
@@ -91,12 +94,9 @@ func greet(conn net.Conn, cluster string) (*session, error) {
 	}
 	switch op {
 	case wire.OpWelcome:
-		welcome, err := wire.ParseWelcome(content)
+		welcome, err := parseWelcome(content)
 		if err != nil {
 			return nil, lossReason(err)
-		}
-		if welcome.Version != wire.Version {
-			return nil, fmt.Errorf("%w: it speaks version %d", ErrProtocol, welcome.Version)
 		}
 		return newSession(conn, in, welcome), nil
 	case wire.OpRefuse:
@@ -104,30 +104,51 @@ func greet(conn net.Conn, cluster string) (*session, error) {
 		if err != nil {
 			return nil, lossReason(err)
 		}
-		return nil, &refusal{code, text}
+		return nil, &RefusedError{Reason: code.AsReason().String(), Message: text, code: code.AsReason()}
 	}
-	return nil, fmt.Errorf("%w: it answered a hello with %s", ErrProtocol, op)
+	return nil, lossReason(unexpected("it answered a hello with " + op.String()))
 }
 
-// A refusal is the node's answer to a hello that it does not welcome.
-type refusal struct {
+// parseWelcome reads a welcome and checks that it is one to this client's hello.
+// relay.md 2.6.
+func parseWelcome(content []byte) (wire.Welcome, error) {
+	w, err := wire.ParseWelcome(content)
+	if err != nil {
+		return w, err
+	}
+	malformed := func(text string) error { return &wire.Error{Code: wire.CodeMalformed, Clause: "2.6", Text: text} }
+	switch {
+	case w.Version != wire.Version:
+		return w, malformed(fmt.Sprintf("it speaks version %d", w.Version))
+	case len(w.Features) > 0:
+		return w, malformed("it offers a feature that was not asked for")
+	}
+	if err := w.Limits.Validate(); err != nil {
+		return w, malformed(err.Error())
+	}
+	return w, nil
+}
+
+// A RefusedError is the node's answer to a program that it does not let attach. It
+// is an ErrRefused.
+type RefusedError struct {
+	Reason  string // name of the code, relay.md 7.1, such as "limit" or "name"
+	Message string // of the node, for people
+
 	code wire.Code
-	text string
 }
 
 // Error tells the node's reason.
-func (r *refusal) Error() string { return fmt.Sprintf("%v: %s: %s", ErrRefused, r.code, r.text) }
+func (r *RefusedError) Error() string {
+	return fmt.Sprintf("%v: %s: %s", ErrRefused, r.Reason, r.Message)
+}
 
 // Unwrap makes it an ErrRefused.
-func (r *refusal) Unwrap() error { return ErrRefused }
+func (r *RefusedError) Unwrap() error { return ErrRefused }
 
 // passing tells whether the same hello may be welcome later. relay.md 2.7, 7.2.
-func (r *refusal) passing() bool {
-	switch r.code {
-	case wire.CodeVersion, wire.CodeFeature, wire.CodeName:
-		return false
-	}
-	return r.code < wire.CodeMalformed
+func (r *RefusedError) passing() bool {
+	return r.code == wire.CodeLimit || r.code == wire.CodeNotReady
 }
 
 func newSession(conn net.Conn, in *wire.Reader, w wire.Welcome) *session {

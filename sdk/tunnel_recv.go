@@ -174,12 +174,16 @@ func (t *Tunnel) data(d wire.Data) error {
 
 // remoteFinish: nothing more comes. What was taken is granted so that the other
 // side knows. A finish within a message breaks it off: relay.md 10.6.
-func (t *Tunnel) remoteFinish() {
+func (t *Tunnel) remoteFinish() error {
 	t.mu.Lock()
-	if t.within {
+	switch {
+	case t.remoteDone:
+		t.mu.Unlock()
+		return unexpected("a tunnel is finished twice")
+	case t.within:
 		t.mu.Unlock()
 		t.abortFor(errBroken, wire.CodeFailed, "a finish in the middle of a message")
-		return
+		return nil
 	}
 	t.remoteDone = true
 	grant := t.consumeLocked(0)
@@ -187,4 +191,5 @@ func (t *Tunnel) remoteFinish() {
 	t.mu.Unlock()
 	t.grant(grant)
 	t.endIfDone()
+	return nil
 }

@@ -191,7 +191,7 @@ func (s *session) handleAllow(content []byte) error {
 func (s *session) handleFinish(content []byte) error {
 	id, err := wire.ParseFinish(content)
 	if t := s.tunnels.find(id); err == nil && t != nil {
-		t.remoteFinish()
+		err = t.remoteFinish()
 	}
 	return err
 }

@@ -109,11 +109,13 @@ func (h *handler) HandleDrop(reason error) {
 // A contextHandler serves with a function that sees the whole request.
 type contextHandler struct {
 	handler
-	serve func(context.Context, *iris.Request) ([]byte, error)
+	serve   func(context.Context, *iris.Request) ([]byte, error)
+	headers map[string]string // of replies
 }
 
-func (h *contextHandler) HandleRequestContext(ctx context.Context, r *iris.Request) ([]byte, error) {
-	return h.serve(ctx, r)
+func (h *contextHandler) HandleRequestContext(ctx context.Context, r *iris.Request) (*iris.Reply, error) {
+	payload, err := h.serve(ctx, r)
+	return &iris.Reply{Payload: payload, Headers: h.headers}, err
 }
 
 // A gate counts who passes it and holds them until it is opened.

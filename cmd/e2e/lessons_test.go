@@ -212,7 +212,7 @@ type hop struct {
 	budget chan time.Duration
 }
 
-func (h *hop) HandleRequestContext(ctx context.Context, r *iris.Request) ([]byte, error) {
+func (h *hop) HandleRequestContext(ctx context.Context, r *iris.Request) (*iris.Reply, error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return nil, errors.New("no deadline has come")
@@ -223,7 +223,8 @@ func (h *hop) HandleRequestContext(ctx context.Context, r *iris.Request) ([]byte
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return h.conn.Request(ctx, h.next, r.Payload)
+	payload, err := h.conn.Request(ctx, h.next, r.Payload)
+	return &iris.Reply{Payload: payload}, err
 }
 
 func TestLesson15OneDeadlineHoldsAcrossAllHops(t *testing.T) {

@@ -47,6 +47,18 @@ func (c Code) String() string {
 	return fmt.Sprintf("code %d", uint8(c))
 }
 
+// AsReason is the code that one of a refuse or a bye is treated like: itself, if it
+// is listed. relay.md 7.2.
+func (c Code) AsReason() Code {
+	switch _, known := codeNames[c]; {
+	case known:
+		return c
+	case c >= CodeVersion && c < CodeMalformed:
+		return CodeNotReady
+	}
+	return CodeMalformed
+}
+
 // An Error says which clause of relay.md a frame or an operation breaks, and
 // how. One of a code from 32 on ends the connection, with a bye of its Code:
 // relay.md 6.4. One of a code below 16 is the outcome of a single operation.

@@ -113,3 +113,9 @@ func TestNamesOfTheNodeAreReserved(t *testing.T) {
 	require.False(t, Reserved([]byte("node$")))
 	require.False(t, Reserved(nil))
 }
+
+func TestUnlistedReasonsAreTreatedLikeListedOnes(t *testing.T) {
+	for code, want := range map[Code]Code{16: CodeVersion, 20: CodeNotReady, 21: CodeNotReady, 31: CodeNotReady, 34: CodeUnexpected, 37: CodeMalformed, 255: CodeMalformed, 9: CodeMalformed} {
+		require.Equal(t, want, code.AsReason(), code)
+	}
+}

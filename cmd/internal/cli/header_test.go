@@ -29,8 +29,8 @@ func inJSON(headers map[string]string) []byte {
 	return b
 }
 
-func (m *mirror) HandleRequestContext(_ context.Context, r *iris.Request) ([]byte, error) {
-	return inJSON(r.Headers), nil
+func (m *mirror) HandleRequestContext(_ context.Context, r *iris.Request) (*iris.Reply, error) {
+	return &iris.Reply{Payload: inJSON(r.Headers)}, nil
 }
 
 func (m *mirror) HandleBroadcastMessage(b *iris.Message) { m.broadcasts <- string(inJSON(b.Headers)) }

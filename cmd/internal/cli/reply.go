@@ -36,9 +36,14 @@ type commandService struct {
 
 // HandleRequestContext runs the command with the request on its stdin. The
 // command is killed when the deadline passes or the requester gives up.
-func (s *commandService) HandleRequestContext(ctx context.Context, request *iris.Request) ([]byte, error) {
+func (s *commandService) HandleRequestContext(ctx context.Context, request *iris.Request) (*iris.Reply, error) {
+	out, err := s.run(ctx, request.Payload)
+	return &iris.Reply{Payload: out}, err
+}
+
+func (s *commandService) run(ctx context.Context, request []byte) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, s.path, s.args...)
-	cmd.Stdin = bytes.NewReader(request.Payload)
+	cmd.Stdin = bytes.NewReader(request)
 	out, stderr := &boundedBuffer{max: maxMessage}, &boundedBuffer{max: 8 << 10}
 	cmd.Stdout, cmd.Stderr = out, stderr
 	err := cmd.Run()
@@ -55,7 +60,7 @@ func (s *commandService) HandleRequestContext(ctx context.Context, request *iris
 
 // HandleRequest is not used: HandleRequestContext is preferred.
 func (s *commandService) HandleRequest(request []byte) ([]byte, error) {
-	return s.HandleRequestContext(context.Background(), &iris.Request{Payload: request})
+	return s.run(context.Background(), request)
 }
 
 // A boundedBuffer keeps the first max bytes and remembers whether there were more.

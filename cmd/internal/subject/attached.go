@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,34 +16,83 @@ type attached struct {
 	name    string
 	conn    *iris.Connection
 	service *iris.Service // nil: a client
-	tunnels chan *tunnel  // that nobody has taken yet
-	over    chan struct{} // closed by close
-	closing sync.Once
+	given   chan *tunnel  // that nobody has taken yet
+	over    chan struct{} // closed by end
+	end     func() error
 }
 
-// A topic is a handler of events.
-type topic struct {
-	a    *attached
-	name string
-}
-
-// A tunnel is open; the handler of a service's one waits until it is done with.
+// A tunnel is open; the handler of a service's one runs until done.
 type tunnel struct {
 	*iris.Tunnel
-	done    chan struct{}
-	closing sync.Once
+	done func()
 }
 
-func (a *attached) close() {
-	a.closing.Do(func() { close(a.over) })
-	if a.service != nil {
-		a.service.Abort()
-	} else {
-		_ = a.conn.Close()
+func (s *subject) attach(ctx context.Context, c command) (err error) {
+	a := &attached{s: s, name: c.Conn, given: make(chan *tunnel, 1<<14), over: make(chan struct{})}
+	var opts []iris.Option
+	if c.Reconnect != nil {
+		opts = append(opts, iris.WithReconnect(time.Duration(*c.Reconnect)*time.Millisecond))
+	}
+	if c.Op == "register" {
+		l := &iris.ServiceLimits{RequestThreads: c.Limits.Requests, RequestQueue: c.Limits.Queue, TunnelThreads: c.Limits.Tunnels}
+		if l.RequestThreads > 0 && l.RequestQueue == 0 {
+			l.RequestQueue = -1
+		}
+		a.end = sync.OnceValue(func() error { close(a.over); a.service.Abort(); return nil })
+		a.service, err = iris.RegisterContext(ctx, c.Port, c.Cluster, a, l, opts...)
+		return err
+	}
+	if a.conn, err = iris.ConnectContext(ctx, c.Port, opts...); err == nil {
+		a.end = a.conn.Close
+		s.conns.Store(a.name, a)
+		go a.watch()
+	}
+	return err
+}
+
+// watch tells when the node was given up.
+func (a *attached) watch() {
+	<-a.conn.Done()
+	if err := a.conn.Err(); errors.Is(err, iris.ErrNoNode) {
+		a.HandleDrop(err)
 	}
 }
 
+func (s *subject) do(ctx context.Context, c command) (fields, error) {
+	value, _ := s.conns.Load(c.Conn)
+	a, _ := value.(*attached)
+	value, _ = s.tunnels.Load(c.Tunnel)
+	t, _ := value.(*tunnel)
+	switch c.Op {
+	case "info":
+		return fields{"name": "iris", "version": "0.1.0", "language": "go", "protocol": []int{1}, "features": []string{"request", "service", "broadcast", "topic",
+			"tunnel", "headers", "message-headers", "tunnel-headers", "reconnect", "drain", "limits", "cancel"}}, nil
+	case "connect", "register":
+		return fields{}, s.attach(ctx, c)
+	case "cancel":
+		if cancel, known := s.cancels.Load(c.Command); known {
+			cancel.(context.CancelFunc)()
+		}
+		return fields{}, nil
+	case "reply":
+		if reply, known := s.replies.LoadAndDelete(c.Request); known {
+			reply.(chan command) <- c
+		}
+		return fields{}, nil
+	case "tunnel-send", "tunnel-recv", "tunnel-close":
+		if t == nil {
+			return nil, fmt.Errorf("there is no tunnel %q", c.Tunnel)
+		}
+		return t.do(ctx, c)
+	}
+	if a == nil {
+		return nil, errUnsupported
+	}
+	return a.do(ctx, c)
+}
+
 func (a *attached) do(ctx context.Context, c command) (fields, error) {
+	headers := iris.WithHeaders(c.Headers)
 	switch c.Op {
 	case "request":
 		r, err := a.conn.Call(ctx, &iris.Request{Cluster: c.Cluster, Payload: c.Payload, Headers: c.Headers})
@@ -54,142 +101,51 @@ func (a *attached) do(ctx context.Context, c command) (fields, error) {
 		}
 		return fields{"payload": r.Payload, "headers": r.Headers}, nil
 	case "broadcast":
-		return nil, a.conn.Broadcast(ctx, c.Cluster, c.Payload)
+		return fields{}, a.conn.Broadcast(ctx, c.Cluster, c.Payload, headers)
 	case "publish":
-		return nil, a.conn.Publish(ctx, c.Topic, c.Payload)
+		return fields{}, a.conn.Publish(ctx, c.Topic, c.Payload, headers)
 	case "subscribe":
-		return nil, a.conn.Subscribe(ctx, c.Topic, topic{a, c.Topic}, nil)
+		return fields{}, a.conn.Subscribe(ctx, c.Topic, topic{a, c.Topic}, nil)
 	case "unsubscribe":
-		return nil, a.conn.Unsubscribe(ctx, c.Topic)
+		return fields{}, a.conn.Unsubscribe(ctx, c.Topic)
 	case "tunnel-open":
-		t, err := a.conn.Tunnel(ctx, c.Cluster)
+		t, err := a.conn.Tunnel(ctx, c.Cluster, headers)
 		if err != nil {
 			return nil, err
 		}
-		return nil, a.s.name(c.Tunnel, &tunnel{Tunnel: t, done: make(chan struct{})})
+		a.s.tunnels.Store(c.Tunnel, &tunnel{t, func() {}})
+		return fields{"headers": t.Headers()}, nil
 	case "tunnel-accept":
 		select {
-		case t := <-a.tunnels:
-			return nil, a.s.name(c.Tunnel, t)
+		case t := <-a.given:
+			a.s.tunnels.Store(c.Tunnel, t)
+			return fields{"headers": t.Headers()}, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	case "drain":
-		if a.service == nil {
-			return nil, errUnsupported
+		if a.service != nil {
+			return fields{}, a.service.Shutdown(ctx)
 		}
-		return nil, a.service.Shutdown(ctx)
 	case "close":
-		a.close()
-		return nil, nil
+		return fields{}, a.end()
 	}
 	return nil, errUnsupported
-}
-
-func (s *subject) name(name string, t *tunnel) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tunnels[name] = t
-	return nil
 }
 
 func (t *tunnel) do(ctx context.Context, c command) (fields, error) {
 	switch {
 	case c.Op == "tunnel-send":
-		return nil, t.Send(ctx, c.Payload)
+		return fields{}, t.Send(ctx, c.Payload)
 	case c.Op == "tunnel-recv":
 		payload, err := t.Recv(ctx)
 		return fields{"payload": payload}, err
 	case c.How == "finish":
-		return nil, t.CloseSend()
-	case c.How == "abort":
-		defer t.closing.Do(func() { close(t.done) })
-		return nil, t.Abort(c.Reason)
+		return fields{}, t.CloseSend()
 	}
-	defer t.closing.Do(func() { close(t.done) })
-	return nil, t.Close()
-}
-
-// Init and the others make it an iris.ServiceHandler.
-func (a *attached) Init(conn *iris.Connection) error {
-	a.conn = conn
-	a.s.mu.Lock()
-	defer a.s.mu.Unlock()
-	a.s.conns[a.name] = a
-	return nil
-}
-
-func (a *attached) HandleRequest([]byte) ([]byte, error) { return nil, errUnsupported }
-
-func (a *attached) HandleRequestContext(ctx context.Context, r *iris.Request) ([]byte, error) {
-	a.s.mu.Lock()
-	a.s.last++
-	name, reply := fmt.Sprint("request-", a.s.last), make(chan command, 8)
-	a.s.replies[name] = reply
-	a.s.mu.Unlock()
-	notice := fields{"notice": "request", "conn": a.name, "request": name, "payload": r.Payload, "headers": r.Headers}
-	if deadline, ok := ctx.Deadline(); ok {
-		notice["budget_ms"] = max(0, int(time.Until(deadline).Milliseconds()))
+	defer t.done()
+	if c.How == "abort" {
+		return fields{}, t.Abort(c.Reason)
 	}
-	a.s.tell(notice)
-	stop := context.AfterFunc(ctx, func() { a.s.tell(fields{"notice": "cancelled", "request": name}) })
-	defer stop()
-	select {
-	case c := <-reply:
-		if c.Payload == nil {
-			return nil, errors.New(c.Error)
-		}
-		return c.Payload, nil
-	case <-a.over:
-		return nil, errUnsupported
-	}
-}
-
-func (a *attached) HandleBroadcast(m []byte) {
-	a.s.tell(fields{"notice": "broadcast", "conn": a.name, "payload": m})
-}
-
-func (t topic) HandleEvent(e []byte) {
-	t.a.s.tell(fields{"notice": "event", "conn": t.a.name, "topic": t.name, "payload": e})
-}
-
-func (a *attached) HandleTunnel(t *iris.Tunnel) {
-	own := &tunnel{Tunnel: t, done: make(chan struct{})}
-	a.tunnels <- own
-	select {
-	case <-own.done:
-	case <-a.over:
-	}
-}
-
-func (a *attached) HandleDrop(reason error) {
-	a.s.tell(fields{"notice": "dropped", "conn": a.name, "text": reason.Error()})
-}
-
-var errUnsupported = errors.New("unsupported")
-
-// errorName is docs/subject.md, Errors.
-func errorName(err error) (name, text string) {
-	var remote *iris.RemoteError
-	if errors.As(err, &remote) {
-		return "failed", remote.Message
-	}
-	if _, refused, is := strings.Cut(err.Error(), iris.ErrRefused.Error()+": "); is {
-		code, _, _ := strings.Cut(refused, ":")
-		if strings.HasPrefix(code, "code ") { // not listed: relay.md 7.2
-			code = "not-ready"
-		}
-		return code, err.Error()
-	}
-	for _, e := range []struct {
-		err  error
-		name string
-	}{{errUnsupported, "unsupported"}, {io.EOF, "end"}, {iris.ErrTooLarge, "too-large"}, {iris.ErrTimeout, "timeout"}, {context.DeadlineExceeded, "timeout"}, {context.Canceled, "cancelled"},
-		{iris.ErrNoService, "no-service"}, {iris.ErrOverloaded, "overloaded"}, {iris.ErrInvalid, "invalid"}, {iris.ErrProtocol, "protocol"},
-		{iris.ErrLost, "lost"}, {iris.ErrNoNode, "no-node"}, {iris.ErrClosed, "closed"}} {
-		if errors.Is(err, e.err) {
-			return e.name, err.Error()
-		}
-	}
-	return "other", err.Error()
+	return fields{}, t.Close()
 }

@@ -1,14 +1,17 @@
-// Package subject drives package iris for the conformance suite, as
-// conformance/docs/subject.md says.
+// Package subject drives package iris for the conformance suite: each command is one
+// call. See conformance/docs/subject.md.
 package subject
 
 import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
+	"maps"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	iris "github.com/project-iris/iris/sdk"
@@ -16,166 +19,108 @@ import (
 
 // A command is one line of the suite's.
 type command struct {
-	ID                                             int
+	ID, Port, Command                              int
 	Op, Conn, Cluster, Topic, Tunnel, Request, How string
 	Error, Reason                                  string
 	Payload                                        []byte
 	Headers                                        map[string]string
-	Port, Command                                  int
-	Limits                                         *struct{ Requests, Queue, Tunnels int }
+	Limits                                         struct{ Requests, Queue, Tunnels int }
 	Timeout                                        *int `json:"timeout_ms"`
 	Reconnect                                      *int `json:"reconnect_ms"`
 }
 
+// fields are a line of the subject's.
 type fields map[string]any
 
 // A subject has what the suite refers to by names.
 type subject struct {
-	mu      sync.Mutex // guards the fields below
-	out     *json.Encoder
-	conns   map[string]*attached
-	tunnels map[string]*tunnel
-	replies map[string]chan command
-	cancels map[int]context.CancelFunc
-	lanes   map[string]chan struct{} // closed when the last command of a lane has ended
-	last    int
+	mu                               sync.Mutex // guards out
+	out                              *json.Encoder
+	conns, tunnels, replies, cancels sync.Map // *attached, *tunnel, chan command, context.CancelFunc
+	names                            atomic.Int64
 }
 
 // Run answers the commands of in until it ends.
 func Run(in io.Reader, out io.Writer) {
-	s := &subject{out: json.NewEncoder(out), conns: map[string]*attached{}, tunnels: map[string]*tunnel{},
-		replies: map[string]chan command{}, cancels: map[int]context.CancelFunc{}, lanes: map[string]chan struct{}{}}
-	var running sync.WaitGroup
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 64<<20)
-	for lines.Scan() {
+	s := &subject{out: json.NewEncoder(out)}
+	lanes := map[string]chan struct{}{} // closed when the last command of a lane has ended
+	lines := bufio.NewReader(in)
+	for line, err := lines.ReadBytes('\n'); err == nil; line, err = lines.ReadBytes('\n') {
 		var c command
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			s.tell(fields{"id": c.ID, "error": "bad-command", "text": err.Error()})
+		if json.Unmarshal(line, &c) != nil || c.Op == "" {
+			s.tell(fields{"id": c.ID, "error": "bad-command"})
 			continue
 		}
-		ctx, cancel := c.context()
-		s.mu.Lock()
-		s.cancels[c.ID] = cancel
-		before, done := s.lane(c)
-		s.mu.Unlock()
-		running.Go(func() {
-			<-before
-			s.answer(c, s.do, ctx)
-			close(done)
-			cancel()
-		})
+		ctx, cancel := context.WithCancel(context.Background())
+		if c.Timeout != nil {
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(*c.Timeout)*time.Millisecond)
+		}
+		s.cancels.Store(c.ID, cancel)
+		lane := laneOf(c)
+		before, done := lanes[lane], make(chan struct{})
+		lanes[lane] = done
+		go func() { // the process ends with its input, whatever runs
+			defer close(done)
+			defer cancel()
+			if before != nil {
+				<-before
+			}
+			if ok, err := s.do(ctx, c); err != nil {
+				name, text := errorName(err)
+				s.tell(fields{"id": c.ID, "error": name, "text": text})
+			} else {
+				s.tell(fields{"id": c.ID, "ok": ok})
+			}
+		}()
 	}
-	for _, a := range s.conns {
-		a.close()
-	}
+	s.conns.Range(func(_, a any) bool { return a.(*attached).end() == nil })
 }
 
-// lane orders what is to leave in the order of the commands.
-func (s *subject) lane(c command) (before, done chan struct{}) {
-	done = make(chan struct{})
-	name := ""
+// laneOf names what must leave in the order of the commands; others have a lane each.
+func laneOf(c command) string {
 	switch {
 	case c.Op == "broadcast" || c.Op == "publish":
-		name = "conn " + c.Conn
+		return "conn " + c.Conn
 	case c.Op == "tunnel-send" || c.Op == "tunnel-close" && c.How != "abort":
-		name = "tunnel " + c.Tunnel
+		return "tunnel " + c.Tunnel
 	}
-	if before = s.lanes[name]; before == nil || name == "" {
-		before = make(chan struct{})
-		close(before)
-	}
-	s.lanes[name] = done
-	return before, done
-}
-
-func (c command) context() (context.Context, context.CancelFunc) {
-	if c.Timeout == nil {
-		return context.WithCancel(context.Background())
-	}
-	return context.WithTimeout(context.Background(), time.Duration(*c.Timeout)*time.Millisecond)
+	return strconv.Itoa(c.ID)
 }
 
 func (s *subject) tell(line fields) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.out.Encode(line) // the suite is gone: so is the input, soon
+	_ = s.out.Encode(line) // if the suite is gone, so is the input, soon
 }
 
-func (s *subject) answer(c command, do func(context.Context, command) (fields, error), ctx context.Context) {
-	ok, err := do(ctx, c)
-	s.mu.Lock()
-	delete(s.cancels, c.ID)
-	s.mu.Unlock()
-	if err != nil {
-		name, text := errorName(err)
-		s.tell(fields{"id": c.ID, "error": name, "text": text})
-		return
-	}
-	if ok == nil {
-		ok = fields{}
-	}
-	s.tell(fields{"id": c.ID, "ok": ok})
+// notice tells what a handler got.
+func (a *attached) notice(what string, payload []byte, headers map[string]string, more fields) {
+	line := fields{"notice": what, "conn": a.name, "payload": payload, "headers": headers}
+	maps.Copy(line, more)
+	a.s.tell(line)
 }
 
-func (s *subject) do(ctx context.Context, c command) (fields, error) {
-	switch c.Op {
-	case "info":
-		return fields{"name": "iris", "version": "0.1.0", "language": "go", "protocol": []int{1}, "features": []string{
-			"request", "service", "broadcast", "topic", "tunnel", "headers", "reconnect", "drain", "limits", "cancel"}}, nil
-	case "connect", "register":
-		return nil, s.attach(ctx, c)
-	case "cancel":
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if cancel := s.cancels[c.Command]; cancel != nil {
-			cancel()
-		}
-		return nil, nil
-	case "reply":
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.replies[c.Request] <- c
-		return nil, nil
-	case "tunnel-send", "tunnel-recv", "tunnel-close":
-		s.mu.Lock()
-		t := s.tunnels[c.Tunnel]
-		s.mu.Unlock()
-		if t == nil {
-			return nil, fmt.Errorf("there is no tunnel %q", c.Tunnel)
-		}
-		return t.do(ctx, c)
-	}
-	s.mu.Lock()
-	a := s.conns[c.Conn]
-	s.mu.Unlock()
-	if a == nil {
-		return nil, errUnsupported
-	}
-	return a.do(ctx, c)
-}
+var errUnsupported = errors.New("unsupported")
 
-func (s *subject) attach(ctx context.Context, c command) error {
-	a := &attached{s: s, name: c.Conn, tunnels: make(chan *tunnel, 1<<14), over: make(chan struct{})}
-	var opts []iris.Option
-	if c.Reconnect != nil {
-		opts = append(opts, iris.WithReconnect(time.Duration(*c.Reconnect)*time.Millisecond))
+// errorName is docs/subject.md, Errors.
+func errorName(err error) (name, text string) {
+	var remote *iris.RemoteError
+	var refused *iris.RefusedError
+	switch {
+	case errors.As(err, &remote):
+		return "failed", remote.Message
+	case errors.As(err, &refused):
+		return refused.Reason, refused.Message
 	}
-	if c.Op == "connect" {
-		conn, err := iris.ConnectContext(ctx, c.Port, opts...)
-		if err != nil {
-			return err
+	for _, e := range []struct {
+		err  error
+		name string
+	}{{errUnsupported, "unsupported"}, {io.EOF, "end"}, {iris.ErrTooLarge, "too-large"}, {context.DeadlineExceeded, "timeout"}, {iris.ErrTimeout, "timeout"},
+		{context.Canceled, "cancelled"}, {iris.ErrNoService, "no-service"}, {iris.ErrOverloaded, "overloaded"}, {iris.ErrInvalid, "invalid"},
+		{iris.ErrProtocol, "protocol"}, {iris.ErrLost, "lost"}, {iris.ErrNoNode, "no-node"}, {iris.ErrClosed, "closed"}} {
+		if errors.Is(err, e.err) {
+			return e.name, err.Error()
 		}
-		return a.Init(conn)
 	}
-	l := &iris.ServiceLimits{}
-	if c.Limits != nil {
-		*l = iris.ServiceLimits{RequestThreads: c.Limits.Requests, RequestQueue: c.Limits.Queue, TunnelThreads: c.Limits.Tunnels}
-		if l.RequestQueue == 0 {
-			l.RequestQueue = -1
-		}
-	}
-	service, err := iris.RegisterContext(ctx, c.Port, c.Cluster, a, l, opts...)
-	a.service = service
-	return err
+	return "other", err.Error()
 }

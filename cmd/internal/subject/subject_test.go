@@ -21,14 +21,9 @@ func TestMain(m *testing.M) {
 func TestTheGoBindingConforms(t *testing.T) {
 	r, err := conformance.Suite{Subject: []string{os.Args[0], "subject"}}.Report(t.Context())
 	require.NoError(t, err)
-	text, err := os.ReadFile("../../iris-subject/known-failing.yaml")
-	require.NoError(t, err)
-	known, err := conformance.ParseKnown(text)
-	require.NoError(t, err)
-	require.Empty(t, r.Excuse(known), "stale: take them out of known-failing.yaml")
 	require.Greater(t, r.Count(conformance.Pass), 1000)
 	for _, result := range r.Results {
-		if (result.Outcome == conformance.Fail || result.Outcome == conformance.Broke) && !result.Known {
+		if (result.Outcome == conformance.Fail || result.Outcome == conformance.Broke) {
 			t.Errorf("%s (%s): %s", result.ID, result.Shape, result.Why)
 		}
 	}
