@@ -56,7 +56,7 @@ export class Attachment {
 
   /** Attaches for the first time, within so many ms. */
   async open(timeout: number, signal: AbortSignal | undefined): Promise<void> {
-    const limit = AbortSignal.timeout(Math.min(timeout, 0x7fff_ffff));
+    const limit = AbortSignal.timeout(Math.ceil(Math.min(timeout, 0x7fff_ffff)));
     this.#use(await this.#attach(signal ? AbortSignal.any([limit, signal]) : limit));
   }
 
@@ -165,7 +165,7 @@ export class Attachment {
       await sleep(pause, this.#stop.signal);
       if (this.#gone) return;
       try {
-        const session = await this.#attach(AbortSignal.any([this.#stop.signal, AbortSignal.timeout(Math.max(1, Math.min(left, 10_000)))]));
+        const session = await this.#attach(AbortSignal.any([this.#stop.signal, AbortSignal.timeout(Math.ceil(Math.min(left, 10_000)))]));
         if (this.#gone) return void session.close();
         this.#config.log.info("attached again", { port: this.#config.port });
         return this.#use(session);

@@ -29,6 +29,8 @@ export class Tunnel implements AsyncIterable<Buffer> {
   readonly cluster: string;
   /** Those of the other side: of its open or of its acceptance. */
   headers: Headers = noHeaders;
+  /** Resolves when the tunnel has ended, however: both sides have finished, or either has broken it off. */
+  readonly ended: Promise<void>;
   /** @internal */
   readonly id: Id;
   readonly #table: Tunnels;
@@ -58,6 +60,7 @@ export class Tunnel implements AsyncIterable<Buffer> {
     this.#table = table;
     this.id = id;
     this.cluster = cluster;
+    this.ended = new Promise((resolve) => this.#enders.push(resolve));
     if (from instanceof Waiter) {
       this.#state = "asking";
       this.#allowed = table.window;

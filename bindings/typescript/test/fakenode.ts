@@ -9,7 +9,7 @@ import { Output } from "../src/wire/output.js";
 import { parseFrame } from "../src/wire/parse.js";
 import { Reader } from "../src/wire/reader.js";
 
-type Of<O> = Extract<Frame, { op: O }>;
+type Of<O, F = Frame> = F extends { op: infer P } ? (O extends P ? F : never) : never;
 
 /** How long a test waits for anything, in ms. */
 export const BOUND = 5_000;
@@ -44,6 +44,8 @@ export class FakeSession {
   readonly closed: Promise<void>;
   /** Credit that the client has granted, by kind. */
   readonly credit = [0, 0, 0];
+  /** Chunks that have come from the client. */
+  chunks = 0;
   readonly #socket: net.Socket;
   readonly #inbox = new Inbox<Frame>();
 
@@ -59,7 +61,7 @@ export class FakeSession {
       this.#inbox.put(frame);
       return true;
     });
-    socket.on("data", (chunk) => framer.push(chunk));
+    socket.on("data", (chunk) => { this.chunks++; framer.push(chunk); });
     socket.on("error", () => {});
   }
 
