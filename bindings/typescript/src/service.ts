@@ -124,7 +124,9 @@ export class Service {
     }
     this.#ready = true;
     this.#made();
-    this.connection.attachment.session?.channel.touch();
+    const channel = this.connection.attachment.session?.channel;
+    channel?.touch();
+    channel?.flush(); // the credit is on its way when this resolves
   }
 
   #duties(): ServiceDuties {

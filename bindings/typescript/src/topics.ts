@@ -148,6 +148,7 @@ export class Topics {
 
   // Ends a subscription on both sides; done is called when no event of it can come any more.
   #withdraw(topic: Topic, done: () => void = () => {}): void {
+    if (topic.ended) return done();
     this.#remove(topic);
     const session = this.#attachment.session;
     if (!session || topic.on !== session) return done();

@@ -18,7 +18,7 @@ const MOST_TIMER = 0x7fff_ffff; // Node's timers know no more
 export class Waiter<T> {
   /** What was attempted, for messages. */
   readonly what: string;
-  /** Called when the time is over or, signalled, the signal aborted, before the promise settles. */
+  /** Called when the time is over or, signalled, the signal aborted: this is settled then. */
   abandon: ((signalled: boolean) => void) | undefined;
   settled = false;
   readonly #resolve: (value: T) => void;
@@ -81,8 +81,9 @@ export class Waiter<T> {
 
   #end(err: Error, signalled: boolean): void {
     if (this.settled) return;
+    this.#settle();
     this.abandon?.(signalled);
-    this.reject(err);
+    this.#reject(err);
   }
 }
 

@@ -1,4 +1,4 @@
-// Measures the binding against a real node: IRIS_PORT=… node dist/test/bench.js [seconds]. Prints one line per case.
+// Measures the binding against a real node: IRIS_PORT=… node dist/bench/bench.js [seconds]. Prints one line per case.
 import { connect, register } from "../src/index.js";
 
 const port = Number(process.env["IRIS_PORT"]);
