@@ -1,15 +1,19 @@
 import type { Logger } from "./logger.js";
 
 /** Calls a handler; what it throws goes to fail. A Promise is returned when the handler returned one, else nothing. */
-export function callHandler<R>(call: () => R | Promise<R>, done: (result: R) => void, fail: (err: unknown) => void): void | Promise<void> {
-  let result: R | Promise<R>;
+export function callHandler<R>(call: () => R | PromiseLike<R>, done: (result: R) => void, fail: (err: unknown) => void): void | Promise<void> {
+  let result: R | PromiseLike<R>;
   try {
     result = call();
   } catch (err) {
     return fail(err);
   }
-  if (result instanceof Promise) return result.then(done, fail);
+  if (isPromise(result)) return Promise.resolve(result).then(done, fail);
   return done(result);
+}
+
+function isPromise<R>(value: R | PromiseLike<R>): value is PromiseLike<R> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 /** The text of what a handler has thrown. */

@@ -67,7 +67,7 @@ export class Pool<T extends object> {
   #start(item: T, size: number): void {
     this.#running++;
     const running = this.#run(item);
-    if (running instanceof Promise) void running.then(() => this.#finish(size));
+    if (running instanceof Promise) void running.finally(() => this.#finish(size));
     else this.#finish(size);
   }
 
@@ -87,7 +87,7 @@ export class Pool<T extends object> {
   }
 
   #checkIdle(): void {
-    if (this.#running + this.#queue.size > 0) return;
+    if (this.#idle.length === 0 || this.#running + this.#queue.size > 0) return;
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

@@ -27,13 +27,12 @@ const PATIENCE = 10_000;
 export class Tunnel implements AsyncIterable<Buffer> {
   /** The cluster that the tunnel was opened to. */
   readonly cluster: string;
-  /** Those of the other side: of its open or of its acceptance. */
-  headers: Headers = noHeaders;
   /** Resolves when the tunnel has ended, however: both sides have finished, or either has broken it off. */
   readonly ended: Promise<void>;
   /** @internal */
   readonly id: Id;
   readonly #table: Tunnels;
+  #headers: Headers = noHeaders;
   readonly #sends = new Fifo<Sending>();
   readonly #chunks = new Fifo<DataFrame>();
   readonly #receivers = new Fifo<Waiter<Buffer | null>>();
@@ -68,10 +67,13 @@ export class Tunnel implements AsyncIterable<Buffer> {
       from.abandon = () => this.#abort(Code.ok, "", (what) => new ClosedError(`${what}: given up`));
     } else {
       this.#state = "offered";
-      this.headers = from.headers;
+      this.#headers = from.headers;
       this.#allowance = this.#window = from.window;
     }
   }
+
+  /** Those of the other side: of its open or of its acceptance. */
+  get headers(): Headers { return this.#headers; }
 
   /**
    * Sends a message and resolves when it is handed to the node; it waits while the other side does not receive. One that
@@ -221,7 +223,7 @@ export class Tunnel implements AsyncIterable<Buffer> {
     if (window > MOST) throw unexpected("a window beyond 2^31-1");
     this.#state = "open";
     this.#allowance = this.#window = window;
-    this.headers = headers;
+    this.#headers = headers;
     this.#asking?.resolve(this);
     this.#asking = undefined;
   }

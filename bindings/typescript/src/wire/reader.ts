@@ -3,6 +3,8 @@ import type { Headers, Id } from "./frame.js";
 
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+const SHORT = 64;
+
 /** Headers of a message that has none; shared, and frozen therefore. */
 export const noHeaders: Headers = Object.freeze(Object.create(null) as Record<string, string>);
 
@@ -17,6 +19,9 @@ export class Reader {
   #pos = 0;
   #end = 0;
   #owned = false;
+  #last = ""; // the last short string, of the bytes behind: messages come to the same name again and again
+  readonly #lastBytes = Buffer.alloc(SHORT);
+  #lastSize = 0;
 
   /** Reads from buf[start:end] next. owned: buf belongs to this frame alone, so payloads may be views of it. */
   reset(buf: Buffer, start: number, end: number, owned: boolean): void {
@@ -189,6 +194,20 @@ export class Reader {
   }
 
   #utf8(start: number, n: number): string {
+    if (n === this.#lastSize && this.#isLast(start, n)) return this.#last;
+    const s = this.#decode(start, n);
+    if (n > SHORT) return s;
+    this.#buf.copy(this.#lastBytes, 0, start, start + n);
+    this.#lastSize = n;
+    return (this.#last = s);
+  }
+
+  #isLast(start: number, n: number): boolean {
+    for (let i = 0; i < n; i++) if (this.#buf[start + i] !== this.#lastBytes[i]) return false;
+    return true;
+  }
+
+  #decode(start: number, n: number): string {
     // A string without U+FFFD was valid; only one with it can have been mended, and the slow decoder knows.
     const s = this.#buf.toString("utf8", start, start + n);
     if (!s.includes("\ufffd")) return s;
