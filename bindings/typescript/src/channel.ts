@@ -112,13 +112,7 @@ export class Channel {
     return this.#over ? Promise.resolve() : new Promise((resolve) => this.#closed.push(resolve));
   }
 
-  /** Writes what was appended now. */
-  flush(): void {
-    if (this.#touched) this.#flush();
-  }
-
   readonly #flush = (): void => {
-    if (!this.#touched) return; // flush was faster
     this.#touched = false;
     if (this.#ended) return;
     this.#events.writing();

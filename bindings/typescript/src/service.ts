@@ -124,9 +124,7 @@ export class Service {
     }
     this.#ready = true;
     this.#made();
-    const channel = this.connection.attachment.session?.channel;
-    channel?.touch();
-    channel?.flush(); // the credit is on its way when this resolves
+    await this.connection.attachment.session?.settle(); // the node has the credit when this resolves
   }
 
   #duties(): ServiceDuties {

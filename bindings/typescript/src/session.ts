@@ -47,6 +47,10 @@ export type Outcome = (err: IrisError | undefined) => void;
 /** How long nothing may come before the node is asked whether it lives, and again before it is given up, in ms. 6.2 */
 export const SILENCE = 15_000;
 
+// Tokens of the pings of this side.
+const PULSE = 0;
+const BARRIER = 1;
+
 /** Session is one connection with the node, from hello to bye: relay.md 6.1. */
 export class Session {
   /** Of the welcome; the defaults before. */
@@ -64,6 +68,7 @@ export class Session {
   #nextId = 1;
   #leaving = false;
   #draining: (() => void) | undefined;
+  #settled: (() => void) | undefined;
   #ending: ((what: string) => IrisError) | undefined;
   #pulse: NodeJS.Timeout | undefined;
 
@@ -133,6 +138,21 @@ export class Session {
     this.channel.touch();
   }
 
+  /**
+   * Sends what there is to send, credit included, and resolves when the node has read it: it answers a ping behind it.
+   * Not later than after a second, and when the session is over.
+   */
+  settle(): Promise<void> {
+    if (this.ended) return Promise.resolve();
+    this.#writing();
+    appendNumbers(this.channel.out, Op.ping, BARRIER);
+    this.channel.touch();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, 1_000);
+      this.#settled = () => { clearTimeout(timer); resolve(); };
+    });
+  }
+
   /** Leaves the cluster, relay.md 6.3; resolves when the node has said so, or the session is over. */
   drain(): Promise<void> {
     if (this.ended) return Promise.resolve();
@@ -169,7 +189,7 @@ export class Session {
       case Op.done: return this.#done(f.id, f.code, f.text);
       case Op.cancel: return this.#cancelled(f.id);
       case Op.ping: appendNumbers(this.channel.out, Op.pong, f.token); return this.channel.touch();
-      case Op.pong: return;
+      case Op.pong: if (f.token === BARRIER) this.#settled?.(); return;
       case Op.open: if (!this.#service) break; return this.#duties.offered(this.tunnels.offer(f));
       case Op.leaving: this.#leaving = true; this.#duties.leaving(this); return this.#leave();
       case Op.drained: if (!this.#draining) break; return this.#draining();
@@ -271,7 +291,7 @@ export class Session {
         asked = false;
       } else if (!asked) {
         asked = true;
-        appendNumbers(this.channel.out, Op.ping, 0);
+        appendNumbers(this.channel.out, Op.ping, PULSE);
         this.channel.touch();
       } else {
         const reason = "the node is unresponsive";
@@ -304,6 +324,7 @@ export class Session {
     }
     this.tunnels.end(ending);
     this.#draining?.();
+    this.#settled?.();
     const reason = ending("iris");
     if (opening) opening(cause ?? reason);
     else if (!(reason instanceof ClosedError)) this.#duties.ended(this, cause ?? reason);

@@ -270,6 +270,7 @@ it("a silent node is asked, and given up when it stays silent", async () => {
   const client = new Raw(node.port, { reconnect: 0, logger: quiet, silence: 30 });
   const attached = client.attachment.open(5_000, undefined);
   const session = await node.welcomed();
+  session.answers = false;
   await attached;
   session.send({ op: Op.pong, token: (await session.expect(Op.ping)).token });
   await session.expect(Op.ping);

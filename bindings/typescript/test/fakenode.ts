@@ -44,6 +44,8 @@ export class FakeSession {
   readonly closed: Promise<void>;
   /** Credit that the client has granted, by kind. */
   readonly credit = [0, 0, 0];
+  /** Whether pings are answered, by itself. */
+  answers = true;
   /** Chunks that have come from the client. */
   chunks = 0;
   readonly #socket: net.Socket;
@@ -58,7 +60,8 @@ export class FakeSession {
       reader.reset(buf, start, end, owned);
       const frame = parseFrame(reader);
       if (frame.op === Op.credit) this.credit[frame.kind]! += frame.n;
-      this.#inbox.put(frame);
+      if (frame.op === Op.ping && this.answers) this.send({ op: Op.pong, token: frame.token });
+      else this.#inbox.put(frame);
       return true;
     });
     socket.on("data", (chunk) => { this.chunks++; framer.push(chunk); });
