@@ -21,8 +21,8 @@ export function textOf(err: unknown): string {
   return err instanceof Error ? err.message : String(err);
 }
 
-/** Counts what was dropped for want of room, and tells it once a minute. */
-export class Drops {
+/** Counts what goes wrong with messages, and tells it once a minute at most. */
+export class Tally {
   readonly #log: Logger;
   readonly #message: string;
   readonly #fields: Record<string, unknown>;
@@ -35,11 +35,12 @@ export class Drops {
     this.#fields = fields;
   }
 
-  add(): void {
+  /** Counts one more; err: what was thrown, if anything. */
+  add(err?: unknown): void {
     this.#count++;
     if (performance.now() - this.#told < 60_000) return;
     this.#told = performance.now();
-    this.#log.warn(this.#message, { ...this.#fields, dropped: this.#count });
+    this.#log.warn(this.#message, { ...this.#fields, count: this.#count, ...(err === undefined ? {} : { err: textOf(err) }) });
     this.#count = 0;
   }
 }

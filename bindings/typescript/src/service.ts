@@ -1,4 +1,4 @@
-import { Drops, callHandler, textOf } from "./calls.js";
+import { Tally, callHandler, textOf } from "./calls.js";
 import { Connection, checkCluster, type ConnectOptions, type ServiceDuties } from "./connection.js";
 import { TimeoutError, type IrisError, type NoNodeError } from "./errors.js";
 import { consoleLogger, type Logger } from "./logger.js";
@@ -66,7 +66,8 @@ export class Service {
   readonly #log: Logger;
   readonly #requests: Pool<Served>;
   readonly #broadcasts: Pool<BroadcastFrame>;
-  readonly #drops: Drops;
+  readonly #drops: Tally;
+  readonly #failures: Tally;
   readonly #tunnels = new Set<Tunnel>();
   readonly #mostTunnels: number;
   #ready = false;
@@ -88,7 +89,8 @@ export class Service {
     this.#broadcasts = new Pool(
       { threads: limits.broadcasts ?? 1, queue: limits.broadcastQueue ?? 16_384, memory: limits.broadcastMemory ?? 64 << 20 },
       (message) => this.#hear(message));
-    this.#drops = new Drops(this.#log, "broadcasts were dropped", { cluster });
+    this.#drops = new Tally(this.#log, "broadcasts were dropped", { cluster });
+    this.#failures = new Tally(this.#log, "handleBroadcast failed", { cluster });
     this.connection = new Connection(port, options, this.#duties());
     this.#requests.onRelease = this.#broadcasts.onRelease = () => this.connection.attachment.session?.channel.touch();
   }
@@ -184,7 +186,7 @@ export class Service {
     return callHandler<void>(
       () => this.#handler.handleBroadcast!(frame),
       () => {},
-      (err) => this.#log.error("handleBroadcast failed", { cluster: this.cluster, err: textOf(err) }));
+      (err) => this.#failures.add(err));
   }
 
   async #offered(tunnel: Tunnel): Promise<void> {

@@ -184,7 +184,7 @@ export class Session {
       case Op.event: this.#credits.use(Kind.event); this.#duties.event(f); return this.channel.touch();
       case Op.reply: return this.#reply(f.id, f.code, f.text, f);
       case Op.request: this.#credits.use(Kind.request); return this.#serve(f.id, new Request(f));
-      case Op.data: case Op.allow: case Op.opened: case Op.finish: case Op.abort: return this.#tunnel(() => this.tunnels.frame(f));
+      case Op.data: case Op.allow: case Op.opened: case Op.finish: case Op.abort: return this.tunnels.frame(f);
       case Op.broadcast: this.#credits.use(Kind.broadcast); this.#duties.broadcast(f); return this.channel.touch();
       case Op.done: return this.#done(f.id, f.code, f.text);
       case Op.cancel: return this.#cancelled(f.id);
@@ -196,11 +196,6 @@ export class Session {
       case Op.bye: return this.#bye(f.code, f.text);
     }
     throw new ProtocolError(`the op ${f.op} is not allowed here`, Code.unexpected); // relay.md 6.1
-  }
-
-  #tunnel(act: () => void): void {
-    act();
-    if (this.#leaving) this.#leave();
   }
 
   #answer(opened: (err?: IrisError) => void, f: Frame): void {

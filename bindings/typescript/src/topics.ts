@@ -1,5 +1,5 @@
 import type { Attachment } from "./attachment.js";
-import { Drops, callHandler, textOf } from "./calls.js";
+import { Tally, callHandler } from "./calls.js";
 import { CancelledError, InvalidError, LostError, OverloadedError } from "./errors.js";
 import type { Logger } from "./logger.js";
 import { checkName, type Event } from "./message.js";
@@ -25,7 +25,7 @@ export interface TopicLimits {
 interface Topic {
   readonly name: string;
   readonly pool: Pool<Event>;
-  readonly drops: Drops;
+  readonly drops: Tally;
   waiter: Waiter<void>; // of the subscribe
   on: Session | undefined; // where the subscribe was sent
   confirmed: boolean;
@@ -112,10 +112,10 @@ export class Topics {
 
   #make(name: string, handler: TopicHandler, limits: TopicLimits, waiter: Waiter<void>): Topic {
     const log = this.#log;
-    const fail = (err: unknown): void => log.error("a handler of events failed", { topic: name, err: textOf(err) });
+    const failures = new Tally(log, "a handler of events failed", { topic: name });
     const bounds = { threads: limits.threads ?? 1, queue: limits.queue ?? 16_384, memory: limits.memory ?? 64 << 20 };
-    const pool = new Pool<Event>(bounds, (event) => callHandler(() => handler(event), () => {}, fail));
-    const drops = new Drops(log, "events were dropped", { topic: name });
+    const pool = new Pool<Event>(bounds, (event) => callHandler(() => handler(event), () => {}, (err) => failures.add(err)));
+    const drops = new Tally(log, "events were dropped", { topic: name });
     const topic: Topic = { name, pool, drops, waiter, on: undefined, confirmed: false, ended: false, room: 0 };
     pool.onRelease = () => {
       this.#changed.add(topic);
