@@ -117,7 +117,6 @@ export class Channel {
     if (this.#ended) return;
     this.#events.writing();
     this.#write();
-    if (!this.full) this.#events.room();
   };
 
   #write(): void {

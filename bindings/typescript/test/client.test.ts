@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { it } from "node:test";
 import {
   CancelledError, ClosedError, InvalidError, LostError, NoNodeError, NoServiceError, OverloadedError, RefusedError, RemoteError,
@@ -94,6 +95,11 @@ it("an abort cancels the request at the node", async () => {
   await assert.rejects(client.request("c", "", { signal: AbortSignal.timeout(5) }), TimeoutError);
   await session.expect(Op.request);
   await session.expect(Op.cancel);
+  const lasting = new AbortController();
+  const answered = client.request("c", "", { signal: lasting.signal });
+  session.send(replyTo(await session.expect(Op.request)));
+  await answered;
+  assert.equal(getEventListeners(lasting.signal, "abort").length, 0);
   await client.close();
 });
 
