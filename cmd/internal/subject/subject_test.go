@@ -23,7 +23,7 @@ func TestTheGoBindingConforms(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, r.Count(conformance.Pass), 1000)
 	for _, result := range r.Results {
-		if (result.Outcome == conformance.Fail || result.Outcome == conformance.Broke) {
+		if result.Outcome == conformance.Fail || result.Outcome == conformance.Broke {
 			t.Errorf("%s (%s): %s", result.ID, result.Shape, result.Why)
 		}
 	}
