@@ -322,7 +322,7 @@ export class Tunnel implements AsyncIterable<Buffer> {
 
   // Nothing more is received: what waits is dealt with.
   #discard(): void {
-    if (this.#discarding) return;
+    if (this.#discarding || (this.#gotFinish && this.#chunks.length === 0)) return; // all has been received: recv goes on to say so
     this.#discarding = true;
     this.#parts = [];
     for (const chunk of this.#chunks.clear()) this.#dealtWith(chunk.payload.length + CHUNK_COST);

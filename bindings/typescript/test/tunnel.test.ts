@@ -288,3 +288,13 @@ it("a handler that throws aborts its tunnel; a service without one takes none", 
   assert.equal((await second.expect(Op.abort)).code, 5);
   await other.abort();
 });
+
+it("a tunnel that has been received to its end says so behind its close, too", async () => {
+  await using node = await FakeNode.start();
+  const { tunnel, session, id } = await open(node, 1_000);
+  session.send(data(id, "all"), finish(id));
+  assert.equal((await tunnel.recv())?.toString(), "all");
+  assert.equal(await tunnel.recv(), null);
+  await tunnel.close();
+  assert.equal(await tunnel.recv(), null);
+});
