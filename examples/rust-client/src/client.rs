@@ -1,12 +1,16 @@
 //! A client of the Iris relay protocol, version 1 (`spec/relay.md`, whose clauses the comments name): requests, asked
 //! and served. It has no broadcasts, topics and tunnels, no Unix socket, does not drain and does not attach again.
 mod connection;
+mod ends;
 mod error;
 mod frame;
 mod msgpack;
-use connection::{Shared, State, blame, bye, welcome};
+mod state;
+use connection::Shared;
+use ends::{blame, bye, welcome};
 pub use error::*;
 use frame::{Field::*, write};
+use state::State;
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};

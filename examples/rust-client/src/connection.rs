@@ -1,10 +1,10 @@
-//! One connection: what may be said in which state (relay.md 5.9, 6), and the loop that reads.
+//! One connection: the loop that reads, what it takes in which state (relay.md 6.1), and what is written.
+use crate::ends::blame;
 use crate::frame::{self, Field::*, Frame, write};
-use crate::*;
+use crate::{state::State, *};
 use std::collections::HashMap;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 pub struct Shared {
     pub stream: Mutex<TcpStream>, // for writing, frame by frame
@@ -13,80 +13,6 @@ pub struct Shared {
     pub handler: Box<dyn Handler>,
     pub state: Mutex<State>,
     pub over: Condvar, // state.over has become true
-}
-
-#[derive(Default)]
-pub struct State {
-    pub last: u64,                                                         // id of a request
-    pub waiting: HashMap<u64, Option<mpsc::Sender<Result<Reply, Error>>>>, // unanswered requests; None: given up
-    pub running: HashMap<u64, mpsc::Sender<()>>,                           // requests that the handler serves
-    pub credit: u64,
-    pub leaving: bool,
-    pub closed: bool, // by this side
-    pub over: bool,   // the reading loop has ended
-}
-
-/// Reads the answer to the hello, 2.6, and gives the limits.
-pub fn welcome(reader: &mut impl Read) -> Result<HashMap<String, u64>, Error> {
-    let f = Frame::parse(&frame::read(reader, 16_384)?)?;
-    match f.op {
-        0x01 => {}
-        0x02 => return Err(Error::reason(f.code, f.text)),
-        _ => return Err(Error::Protocol(UNEXPECTED, "6.1: neither welcome nor refuse")),
-    }
-    let defaults = [("frame", 1_114_112), ("payload", 1_048_576), ("headers", 16_384), ("name", 255)];
-    let mut limits = HashMap::from(defaults.map(|(name, n)| (name.to_string(), n)));
-    limits.extend([("requests".to_string(), 4_096), ("chunk".to_string(), 65_536)]);
-    limits.extend(f.limits.into_iter().filter(|(_, n)| *n > 0));
-    let least = limits["payload"] + limits["headers"] + limits["name"].max(16_384) + 64;
-    if f.number != 1 || f.features > 0 || limits["frame"] < least.max(limits["chunk"] + 64) {
-        return Err(Error::Protocol(MALFORMED, "2.6: version, features or limits"));
-    }
-    Ok(limits)
-}
-
-/// Says the last frame, 6.4.
-pub fn bye(mut stream: &TcpStream, code: u8, text: &str) {
-    let _ = stream.write_all(&write(0x09, &[Number(code.into()), Str(text)]));
-    let _ = stream.shutdown(Shutdown::Write);
-}
-
-/// Says what the node did wrong, and reads on for a short while.
-pub fn blame(stream: &Mutex<TcpStream>, reader: &mut impl Read, why: &Error) {
-    let Error::Protocol(code, text) = why else { return };
-    let stream = stream.lock().unwrap();
-    bye(&stream, *code, text);
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-    drop(stream);
-    let (until, mut rest) = (Instant::now() + Duration::from_secs(1), [0; 4096]);
-    while Instant::now() < until && matches!(reader.read(&mut rest), Ok(1..)) {}
-}
-
-impl State {
-    /// Gives a new request its id.
-    pub fn admit(&mut self, to: mpsc::Sender<Result<Reply, Error>>, limit: u64) -> Result<u64, Error> {
-        match self {
-            State { closed: true, .. } => return Err(Error::Closed),
-            State { over: true, .. } => return Err(Error::NoNode),
-            State { leaving: true, .. } => return Err(Error::Code(CLOSING, "the node is leaving".into())),
-            _ if self.waiting.len() as u64 >= limit => return Err(Error::Code(OVERLOADED, "limit requests".into())),
-            _ => self.last += 1,
-        }
-        self.waiting.insert(self.last, Some(to));
-        Ok(self.last)
-    }
-
-    /// Tells whether it was not closed before.
-    pub fn close(&mut self) -> bool {
-        self.finish(Error::Closed);
-        !std::mem::replace(&mut self.closed, true)
-    }
-
-    /// Ends all requests, 5.9.
-    pub fn finish(&mut self, why: Error) {
-        self.waiting.drain().filter_map(|(_, to)| to).for_each(|to| to.send(Err(why.clone())).unwrap_or(()));
-        self.running.drain().for_each(|(_, to)| to.send(()).unwrap_or(()));
-    }
 }
 
 impl Shared {

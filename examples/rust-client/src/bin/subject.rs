@@ -7,7 +7,8 @@ use std::io::{BufRead, Write};
 use std::sync::{Arc, Mutex, atomic::AtomicU64, atomic::Ordering::Relaxed, mpsc};
 use std::{thread, time::Duration};
 
-type Outcome = Result<Value, (String, String)>; // or the name of the error, and its text
+type Failure = (String, String); // the name of the error, and its text
+type Outcome = Result<Value, Failure>;
 
 #[derive(Default)]
 struct Subject {
@@ -26,12 +27,8 @@ impl Handler for Teller {
         let name = subject.requests.fetch_add(1, Relaxed).to_string();
         let (sender, replies) = mpsc::channel();
         subject.serving.lock().unwrap().insert(name.clone(), sender.clone());
-        let mut notice = json!({"notice": "request", "conn": conn, "request": name,
-            "payload": STANDARD.encode(&request.payload), "headers": request.headers});
-        if let Some(budget) = request.budget {
-            notice["budget_ms"] = json!(budget.as_millis() as u64);
-        }
-        say(notice);
+        say(json!({"notice": "request", "conn": conn, "request": name, "payload": STANDARD.encode(&request.payload),
+            "headers": request.headers, "budget_ms": request.budget.map(|budget| budget.as_millis() as u64)}));
         thread::spawn(move || {
             if request.cancelled.recv().is_ok() {
                 say(json!({"notice": "cancelled", "request": name}));
@@ -52,52 +49,46 @@ fn say(line: Value) {
 }
 
 fn answer(id: u64, outcome: Outcome) {
-    say(match outcome {
-        Ok(ok) => json!({"id": id, "ok": ok}),
-        Err((error, text)) => json!({"id": id, "error": error, "text": text}),
-    });
+    say(outcome.map_or_else(|(e, text)| json!({"id": id, "error": e, "text": text}), |ok| json!({"id": id, "ok": ok})));
 }
 
 /// A text of `failed` is the other side's and nothing else.
-fn failure(error: Error) -> (String, String) {
-    let text = match &error {
-        Error::Code(iris::FAILED, text) => text.clone(),
-        _ => error.to_string(),
-    };
+fn failure(error: Error) -> Failure {
+    let text = if let Error::Code(iris::FAILED, text) = &error { text.clone() } else { error.to_string() };
     (error.name().into(), text)
 }
 
-fn bad(text: &str) -> (String, String) {
+fn bad(text: &str) -> Failure {
     ("bad-command".into(), text.into())
 }
 
-fn string<'a>(command: &'a Value, field: &str) -> Result<&'a str, (String, String)> {
+fn string<'a>(command: &'a Value, field: &str) -> Result<&'a str, Failure> {
     command[field].as_str().ok_or(bad(&format!("{field} is missing")))
 }
 
-fn message(command: &Value) -> Result<Reply, (String, String)> {
+fn message(command: &Value) -> Result<Reply, Failure> {
     let payload = STANDARD.decode(string(command, "payload")?).or(Err(bad("payload")))?;
     let headers: Option<Headers> = serde_json::from_value(command["headers"].clone()).or(Err(bad("headers")))?;
     Ok((headers.unwrap_or_default(), payload))
 }
 
 impl Subject {
-    fn conn(&self, command: &Value) -> Result<Arc<Client>, (String, String)> {
+    fn conn(&self, command: &Value) -> Result<Arc<Client>, Failure> {
         let conns = self.conns.lock().unwrap();
         conns.get(string(command, "conn")?).cloned().ok_or(("other".into(), "no such conn".into()))
     }
 
-    fn attach(self: &Arc<Self>, command: &Value, cluster: &str) -> Outcome {
+    fn attach(self: &Arc<Self>, command: &Value) -> Outcome {
+        let (cluster, credit) = command["cluster"].as_str().map_or(("", 0), |cluster| (cluster, 16));
         let (conn, port) = (string(command, "conn")?, command["port"].as_u64().ok_or(bad("port"))?);
         let teller = Teller(self.clone(), conn.into());
-        let credit = if cluster.is_empty() { 0 } else { 16 };
         let client = Client::attach(port as u16, cluster, credit, teller).map_err(failure)?;
         self.conns.lock().unwrap().insert(conn.into(), Arc::new(client));
         Ok(json!({}))
     }
 
     /// Writes the request at once, so that commands begin in their order.
-    fn ask(&self, id: u64, command: &Value) -> Result<Pending, (String, String)> {
+    fn ask(&self, id: u64, command: &Value) -> Result<Pending, Failure> {
         let (client, (headers, payload)) = (self.conn(command)?, message(command)?);
         let timeout = command["timeout_ms"].as_u64().map(Duration::from_millis);
         let pending = client.start(string(command, "cluster")?, &headers, &payload, timeout).map_err(failure)?;
@@ -106,10 +97,7 @@ impl Subject {
     }
 
     fn reply(&self, command: &Value) -> Outcome {
-        let result = match command["error"].as_str() {
-            Some(text) => Err(text.into()),
-            None => Ok(message(command)?),
-        };
+        let result = if let Some(text) = command["error"].as_str() { Err(text.into()) } else { Ok(message(command)?) };
         let serving = self.serving.lock().unwrap();
         let to = serving.get(string(command, "request")?).ok_or(("other".into(), "no such request".into()))?;
         let _ = to.send(result); // nobody listens when it was cancelled
@@ -119,11 +107,9 @@ impl Subject {
     /// Runs a command: what waits has a thread.
     fn run(self: Arc<Self>, id: u64, op: &str, command: Value) {
         match op {
-            "info" => answer(id, Ok(info())),
-            "connect" => drop(thread::spawn(move || answer(id, self.attach(&command, "")))),
-            "register" => drop(thread::spawn(move || {
-                answer(id, string(&command, "cluster").and_then(|cluster| self.attach(&command, cluster)));
-            })),
+            "info" => say(json!({"id": id, "ok": {"name": "iris-rust-client", "version": env!("CARGO_PKG_VERSION"),
+                "language": "Rust", "protocol": [1], "features": ["request", "service", "cancel", "headers"]}})),
+            "connect" | "register" => drop(thread::spawn(move || answer(id, self.attach(&command)))),
             "request" => match self.ask(id, &command) {
                 Err(error) => answer(id, Err(error)),
                 Ok(pending) => drop(thread::spawn(move || {
@@ -138,17 +124,12 @@ impl Subject {
                 answer(id, Ok(json!({})));
             }
             "reply" => answer(id, self.reply(&command)),
-            "close" => {
-                drop(thread::spawn(move || answer(id, self.conn(&command).map(|c| c.close()).map(|_| json!({})))))
-            }
+            "close" => drop(thread::spawn(move || {
+                answer(id, self.conn(&command).map(|client| client.close()).map(|_| json!({})));
+            })),
             _ => answer(id, Err(("unsupported".into(), op.into()))),
         }
     }
-}
-
-fn info() -> Value {
-    json!({"name": "iris-rust-client", "version": env!("CARGO_PKG_VERSION"), "language": "Rust", "protocol": [1],
-        "features": ["request", "service", "cancel", "headers"]})
 }
 
 fn main() {
