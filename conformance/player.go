@@ -110,8 +110,8 @@ func (p *player) end() {
 		_ = c.Close()
 	}
 	if p.server != nil {
+		p.release() // before the port is another play's
 		p.server.close()
-		p.release()
 	}
 	p.readers.Wait()
 }

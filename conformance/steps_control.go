@@ -20,10 +20,22 @@ func (p *player) open(endpoint string) (err error) {
 	return err
 }
 
-// release closes what the case has left open in the subject; nobody waits for it.
+// release closes what the case has left open in the subject, and waits for that a
+// while: one that still looks for its node would find that of another case.
 func (p *player) release() {
+	over, cancel := context.WithTimeout(context.Background(), releasePatience)
+	defer cancel()
+	var closing []*command
 	for _, conn := range p.attached {
-		_, _ = p.subject.send(p, map[string]any{"op": "close", "conn": conn})
+		if c, err := p.subject.send(p, map[string]any{"op": "close", "conn": conn}); err == nil {
+			closing = append(closing, c)
+		}
+	}
+	for _, c := range closing {
+		select {
+		case <-c.done:
+		case <-over.Done():
+		}
 	}
 	p.subject.forget(p)
 }

@@ -16,9 +16,11 @@ import (
 
 const (
 	startPatience = 30 * time.Second // for the answer to info
-	stopPatience  = 3 * time.Second  // docs/subject.md, Start and end
-	maxLine       = 64 << 20
-	logTail       = 4096
+	stopPatience  = 10 * time.Second // three times what docs/subject.md, Start and end, allows: the machine may be busy
+	// releasePatience is for what a case has left open to be closed.
+	releasePatience = 2 * time.Second
+	maxLine         = 64 << 20
+	logTail         = 4096
 )
 
 // Errors of a subject as a whole.
