@@ -58,13 +58,14 @@ func TestLesson16EqualMembersGetEqualShares(t *testing.T) {
 }
 
 func TestLesson16SlowMemberGetsProportionallyFewer(t *testing.T) {
-	const requests = 20_000
-	conn, counts := counted(t, "uneven", 2*time.Millisecond, 2*time.Millisecond, 2*time.Millisecond, 20*time.Millisecond)
+	const requests = 6_000
+	const fast = 10 * time.Millisecond // much longer than the way there, which counts too
+	conn, counts := counted(t, "uneven", fast, fast, fast, 10*fast)
 	ask(t, conn, "uneven", requests, 32)
 	slow, others := counts[3].Load(), (requests-counts[3].Load())/3
 	t.Logf("the slow member got %d, each of the others %d on average: 1 to %.1f", slow, others, float64(others)/float64(slow))
 	require.Positive(t, slow)
-	require.Greater(t, others, 5*slow, "a tenth of the speed, not more than a fifth of the requests")
+	require.Greater(t, others, 4*slow, "a tenth of the speed, not more than a quarter of the requests, however busy the machine is")
 	for i := range 3 {
 		require.InDelta(t, others, counts[i].Load(), float64(others)*0.15)
 	}
