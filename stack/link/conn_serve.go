@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/quic-go/quic-go"
 )
@@ -89,6 +90,7 @@ func (c *Conn) read(stream io.Reader, in *splitter, handle func(t *Turn, msg []b
 func (c *Conn) violate(err error) {
 	if c.alive() {
 		c.t.log.Warn("link closed: the peer broke the protocol", "peer", c.peer, "err", err)
+		c.t.pauses.begin(c.peer, time.Now())
 		c.Close(ReasonProtocol)
 	}
 }
