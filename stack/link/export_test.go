@@ -46,6 +46,12 @@ func TLSForBenchmarks(tb testing.TB, n *Network) *tls.Config {
 // BreakTrunk ends the trunk of a link.
 func BreakTrunk(c *Conn) { _ = c.trunks.present().quic.CloseWithError(0, "") }
 
+// WarnOfSmallBuffer and ReceiveBufferOf are what New uses.
+var (
+	WarnOfSmallBuffer = warnOfSmallBuffer
+	ReceiveBufferOf   = receiveBufferOf
+)
+
 // WriteControlRaw writes bytes to the control stream that need not be messages.
 func WriteControlRaw(c *Conn, b []byte) { _, _ = c.control.w.Write(b) }
 

@@ -153,6 +153,7 @@ func (t *Transport) prepareQUIC() error {
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
+	warnOfSmallBuffer(t.log, receiveBufferOf(t.socket))
 	conn, err := withReceiveOffload(t.socket)
 	if err != nil {
 		return fmt.Errorf("link: receive offload: %w", err)
