@@ -172,6 +172,9 @@ func TestStatusTellsPeersAndClusters(t *testing.T) {
 	require.Len(t, s.Peers[0].Node, 64)
 	require.Contains(t, s.Peers[0].Address, c.Nodes[0].Bind.Addr().String())
 	require.Equal(t, 1, s.Members("work"))
+	link := s.Peers[0].Link
+	require.Positive(t, min(link.MessagesSent, link.MessagesReceived, link.BytesSent, link.BytesReceived, link.CongestionWindow))
+	require.LessOrEqual(t, link.PacketsLost, link.PacketsSent)
 
 	o = run(t, "", "status", "-port", port)
 	require.Contains(t, o.out, s.Peers[0].Address)

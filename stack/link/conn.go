@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -25,6 +26,9 @@ type Conn struct {
 	wg        sync.WaitGroup // readers and writers, which serve waits for
 	up        chan struct{}  // closed when Up has returned
 	done      chan struct{}  // closed when Down has returned, or the connection never became a link
+	received  atomic.Uint64  // messages
+	violation sync.Once      // sets broken
+	broken    error          // what the peer did that breaks the protocol; read after wg
 	failure   error          // why it never became a link; set before done is closed
 }
 

@@ -13,6 +13,9 @@ import (
 // the package comment. It returns the control stream and what was read from it
 // beyond the hello.
 func (c *Conn) open(ctx context.Context) (*quic.Stream, *splitter, error) {
+	if c.t.pauses.lasts(c.peer, time.Now()) {
+		return nil, nil, &LocalError{ReasonProtocol}
+	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	stream, err := c.controlStream(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/quic-go/quic-go"
 )
@@ -30,6 +31,7 @@ func (c *Conn) serve(ctx context.Context) {
 	c.shut()
 	c.trunks.end()
 	c.wg.Wait()
+	c.logEnd(causeOf(c.quic))
 	c.t.handler.Down(c, causeOf(c.quic))
 }
 
@@ -66,9 +68,12 @@ func (c *Conn) read(stream io.Reader, in *splitter, handle func(t *Turn, msg []b
 	defer turn.End()
 	for {
 		msg, err := in.next()
+		count := uint64(0)
 		for ; msg != nil; msg, err = in.next() {
 			handle(&turn, msg)
+			count++
 		}
+		c.received.Add(count)
 		if err != nil {
 			c.violate(err)
 			return
@@ -88,9 +93,19 @@ func (c *Conn) read(stream io.Reader, in *splitter, handle func(t *Turn, msg []b
 // violate closes the link because of what the peer sent.
 func (c *Conn) violate(err error) {
 	if c.alive() {
-		c.t.log.Warn("link closed: the peer broke the protocol", "peer", c.peer, "err", err)
+		c.violation.Do(func() { c.broken = err })
+		c.t.pauses.begin(c.peer, time.Now())
 		c.Close(ReasonProtocol)
 	}
+}
+
+// logEnd tells an operator why the link is over, once.
+func (c *Conn) logEnd(cause error) {
+	if c.broken != nil {
+		c.t.log.Warn("link ended: the peer broke the protocol", "peer", c.peer, "addr", c.addr, "err", c.broken)
+		return
+	}
+	c.t.log.Info("link ended", "peer", c.peer, "addr", c.addr, "err", cause)
 }
 
 // Close ends the link with a reason that the peer sees. What was not sent yet is

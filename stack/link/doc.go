@@ -71,6 +71,9 @@
 // is there; and at the lower when it has answered a hello (as the one dialled) or
 // got the answer (as the dialler).
 //
+// A peer whose link was ended because it broke these rules gets no other, dialled
+// or accepted, for ten seconds.
+//
 // # Trunks
 //
 // Tunnels have streams of their own (see [Stream]), on a second connection, a

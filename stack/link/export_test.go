@@ -25,6 +25,8 @@ const (
 	LaneLimit      = laneLimit
 	FreeHandshakes = freeHandshakes
 	IdleTimeout    = idleTimeout
+	BrokenPause    = brokenPause
+	MaxStreams     = maxStreams
 	ALPN           = alpn
 	StreamsALPN    = streamsALPN
 )
@@ -43,6 +45,15 @@ func TLSForBenchmarks(tb testing.TB, n *Network) *tls.Config {
 
 // BreakTrunk ends the trunk of a link.
 func BreakTrunk(c *Conn) { _ = c.trunks.present().quic.CloseWithError(0, "") }
+
+// WarnOfSmallBuffer and ReceiveBufferOf are what New uses.
+var (
+	WarnOfSmallBuffer = warnOfSmallBuffer
+	ReceiveBufferOf   = receiveBufferOf
+)
+
+// WriteControlRaw writes bytes to the control stream that need not be messages.
+func WriteControlRaw(c *Conn, b []byte) { _, _ = c.control.w.Write(b) }
 
 // WriteRaw writes bytes to a stream that need not be messages.
 func WriteRaw(s *Stream, b []byte) { _, _ = s.quic.Write(b) }

@@ -49,6 +49,7 @@ type output struct {
 	end     func()          // ends the stream; nil for one that lives as long as its link
 
 	mu       sync.Mutex // guards the fields below
+	messages uint64     // queued so far
 	pending  *buffer    // appended, not yet being written; nil if nothing is
 	inFlight int        // bytes of the batch being written
 	echoes   [2]int     // that are pending, and in that batch
@@ -76,6 +77,7 @@ func (o *output) append(head, body []byte) error {
 		o.pending = o.buffers.Get().(*buffer)
 	}
 	o.pending.b = appendFrame(o.pending.b, head, body)
+	o.messages++
 	return nil
 }
 

@@ -89,6 +89,7 @@ type Transport struct {
 	trunkConfig  *quic.Config // of trunks that are dialled
 	listenConfig *quic.Config // of either, which the handshake does not tell apart in time
 	refusals     *refusals
+	pauses       pauses
 	buffers      *sync.Pool     // of outputs
 	wg           sync.WaitGroup // links and dials, which Run waits for
 
@@ -152,6 +153,7 @@ func (t *Transport) prepareQUIC() error {
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
+	warnOfSmallBuffer(t.log, receiveBufferOf(t.socket))
 	conn, err := withReceiveOffload(t.socket)
 	if err != nil {
 		return fmt.Errorf("link: receive offload: %w", err)

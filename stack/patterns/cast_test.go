@@ -406,6 +406,25 @@ func TestCopiesAndLateMessagesAreDropped(t *testing.T) {
 	})
 }
 
+func TestSecondCopyOfABroadcastOrEventIsDropped(t *testing.T) {
+	inWorld(t, 0, func(t *testing.T, w *world) {
+		h, _ := manual(w, patterns.Config{})
+		s := h.subscriber()
+		s.port.Serve("c")
+		for i, name := range []byte("ct") { // a broadcast, then an event
+			direct := append([]byte{byte(5 + i), 0, 8, 0, 0, 0, 77}, be64(1)...)
+			direct = append(direct, 0, 1, 0, 0, 0, 0, name)
+			direct = append(direct, "once"...)
+			h.Message(new(link.Turn), link.ID{9}, direct)
+			require.Len(t, s.got(), i+1)
+			h.Message(new(link.Turn), link.ID{9}, direct)
+			h.Message(new(link.Turn), link.ID{9}, direct)
+			require.Len(t, s.got(), i+1)
+			require.EqualValues(t, 2*(i+1), h.Dropped()["copy"])
+		}
+	})
+}
+
 func TestNewMemberDoesNotWaitLongForWhatWasBefore(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		h, _ := manual(w, patterns.Config{})

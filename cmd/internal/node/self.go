@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/project-iris/iris/stack/link"
 )
 
 // serveSelf answers a request to SelfCluster.
@@ -33,8 +35,30 @@ func (n *Node) status() Status {
 	default:
 	}
 	for _, p := range n.overlay.Peers() {
-		s.Peers = append(s.Peers, Peer{p.ID.String(), p.Addr.String(), float64(p.RTT) / float64(time.Millisecond)})
+		s.Peers = append(s.Peers, Peer{p.ID.String(), p.Addr.String(), partsOfMS(p.RTT), n.link(p.ID)})
 	}
 	n.addTraffic(&s)
 	return s
 }
+
+// link tells how the link to a peer does; all zero if it has just ended.
+func (n *Node) link(peer link.ID) Link {
+	if n.network.transport == nil {
+		return Link{}
+	}
+	h, _ := n.network.transport.Health(peer)
+	return Link{
+		LeastRoundTripMS: partsOfMS(h.MinRTT),
+		MessagesSent:     h.MessagesSent,
+		MessagesReceived: h.MessagesReceived,
+		BytesSent:        h.BytesSent,
+		BytesReceived:    h.BytesReceived,
+		PacketsSent:      h.PacketsSent,
+		PacketsReceived:  h.PacketsReceived,
+		PacketsLost:      h.PacketsLost,
+		CongestionWindow: h.CongestionWindow,
+	}
+}
+
+// partsOfMS is d in milliseconds, with what is less than one.
+func partsOfMS(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -26,6 +26,21 @@ type Peer struct {
 	Node        string  `json:"node"`
 	Address     string  `json:"address"`
 	RoundTripMS float64 `json:"round_trip_ms"`
+	Link        Link    `json:"link"`
+}
+
+// A Link is how the link to a peer does, since it came up. Bytes and packets are
+// those of QUIC.
+type Link struct {
+	LeastRoundTripMS float64 `json:"least_round_trip_ms"`
+	MessagesSent     uint64  `json:"messages_sent"`
+	MessagesReceived uint64  `json:"messages_received"`
+	BytesSent        uint64  `json:"bytes_sent"` // what was sent again counts again
+	BytesReceived    uint64  `json:"bytes_received"`
+	PacketsSent      uint64  `json:"packets_sent"`
+	PacketsReceived  uint64  `json:"packets_received"`
+	PacketsLost      uint64  `json:"packets_lost"`      // of those sent
+	CongestionWindow uint64  `json:"congestion_window"` // bytes that may be on their way
 }
 
 // A Cluster is a group of services that this node serves or has sent to.
