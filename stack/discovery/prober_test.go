@@ -44,20 +44,28 @@ func at(addr string, port int) netip.AddrPort {
 // start runs a node at addr until the test ends.
 func start(t *testing.T, n *discoverytest.Net, addr netip.AddrPort, subnet string, secrets ...[]byte) *node {
 	t.Helper()
+	return startWith(t, n, addr, subnet, func(c *discovery.Config) { c.Secrets = secrets })
+}
+
+// startWith is start with a Config that change has changed.
+func startWith(t *testing.T, n *discoverytest.Net, addr netip.AddrPort, subnet string, change func(*discovery.Config)) *node {
+	t.Helper()
 	x := &node{
 		id:    sha256.Sum256([]byte(addr.String() + time.Now().String())),
 		addr:  addr,
 		conn:  n.Listen(addr),
 		found: make(map[netip.AddrPort][32]byte),
 	}
-	p, err := discovery.New(discovery.Config{
+	cfg := discovery.Config{
 		Conn:    x.conn,
-		Secrets: secrets,
+		Secrets: [][]byte{secret("net")},
 		Self:    x.id,
 		Subnets: []netip.Prefix{netip.MustParsePrefix(subnet)},
 		Exclude: addr,
 		Known:   x.known,
-	})
+	}
+	change(&cfg)
+	p, err := discovery.New(cfg)
 	require.NoError(t, err)
 	x.Prober = p
 	ctx, cancel := context.WithCancel(t.Context())
@@ -315,7 +323,7 @@ func TestLargeSubnetSparesTheNeighbourTable(t *testing.T) {
 	require.Less(t, converged, 2200*time.Millisecond)
 	total := 0
 	for i, n := range perSecond {
-		require.LessOrEqual(t, n, 151, "second %d", i)
+		require.LessOrEqual(t, n, 151+discovery.Ports-1, "second %d", i) // its own ports fill no table
 		total += n
 	}
 	require.Greater(t, total, 1<<12, "every address was probed")
