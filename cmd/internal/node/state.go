@@ -51,7 +51,9 @@ func newMemory(file string, log *slog.Logger) *memory {
 	case garbage > 0:
 		log.Warn("the state file holds lines that are no addresses: they are ignored", "file", file, "lines", garbage)
 	}
-	m.addrs, m.kept = addrs, slices.Clone(addrs)
+	if m.addrs = addrs; garbage == 0 {
+		m.kept = slices.Clone(addrs)
+	}
 	return m
 }
 
