@@ -115,13 +115,6 @@ func (n *wiredNode) await(t *testing.T, text string, times int) time.Duration {
 	return time.Since(n.began)
 }
 
-func newKey(t *testing.T) string {
-	t.Helper()
-	key := filepath.Join(t.TempDir(), "key.pem")
-	require.NoError(t, cluster.WriteKey(key))
-	return key
-}
-
 func TestBroadcastFindsNodesOfALargeSubnetAtOnce(t *testing.T) {
 	w := newWiring(t)
 	w.bridge("lan")

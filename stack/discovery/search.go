@@ -23,7 +23,8 @@ const (
 	// went missing or at a seed; the first number counts while large subnets are searched.
 	missingEveryLarge = 16
 	missingEvery      = 2
-	// broadcastEvery slow probes one goes to everybody on a subnet.
+	// Of so many slow probes for each peer one goes to everybody on a subnet: all of
+	// them answer, and a network that grows is to answer no more.
 	broadcastEvery = 16
 	// maxSkips bounds the work of a step where most targets need no probe.
 	maxSkips = 64
@@ -39,6 +40,7 @@ type search struct {
 	seeds      []netip.AddrPort            // where nodes are said to be
 	resolving  bool                        // the names of seeds were not all looked up yet
 	broadcasts []netip.AddrPort            // reach everybody on a subnet
+	casts      int                         // probes to those
 	skip       map[netip.AddrPort]struct{} // the node itself and its peers
 	peers      int
 	self       []netip.AddrPort
@@ -136,8 +138,9 @@ func (s *search) special() (netip.AddrPort, bool) {
 	if stage == stageLarge {
 		every = missingEveryLarge
 	}
-	if n := len(s.broadcasts); n > 0 && stage == stageEndless && s.turn%broadcastEvery == 1 {
-		return s.broadcasts[s.turn/broadcastEvery%n], true
+	if n := len(s.broadcasts); n > 0 && stage == stageEndless && s.turn%(broadcastEvery*max(1, s.peers)) == 1 {
+		s.casts++
+		return s.broadcasts[s.casts%n], true
 	}
 	if s.turn%every == 0 {
 		return s.recent.missing(s.skip, s.seeds)

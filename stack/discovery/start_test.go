@@ -223,33 +223,3 @@ func TestFloodOfStrangersDisplacesButDoesNotGrow(t *testing.T) {
 		require.Empty(t, here.Strangers())
 	})
 }
-
-func TestProbingOfTheNetworkStaysConstantAsItGrows(t *testing.T) {
-	for nodes, most := range map[int]float64{2: 4.1, 10: 2.4, 50: 10.1} {
-		synctest.Test(t, func(t *testing.T) {
-			var n discoverytest.Net
-			var all []*node
-			for i := range nodes {
-				all = append(all, start(t, &n, at(fmt.Sprintf("10.0.0.%d", i+1), 0), "10.0.0.0/24", secret("net")))
-			}
-			for _, x := range all {
-				for _, y := range all {
-					if x != y {
-						x.peers = append(x.peers, y.addr)
-					}
-				}
-			}
-			after(time.Minute)
-			n.Sent()
-			const watched = 100 * time.Second
-			after(watched)
-			sent := n.Sent()
-			inAll := float64(len(sent)) / watched.Seconds()
-			t.Logf("%d settled nodes: %.2f packets/s in all, %.2f per node", nodes, inAll, inAll/float64(nodes))
-			require.Less(t, inAll, most)
-			for _, x := range all {
-				require.GreaterOrEqual(t, len(probesOf(x.addr, sent)), 19, "probing never stops")
-			}
-		})
-	}
-}
