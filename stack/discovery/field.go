@@ -12,6 +12,7 @@ import (
 // of every host address in random order, the next lap the next port in a new order.
 type field struct {
 	subnet netip.Prefix
+	rear   bool // searched after the others
 	fast   bool // small enough for full speed
 	laps   int  // finished
 
@@ -59,12 +60,28 @@ func (f *field) holds(addr netip.Addr) bool {
 	return binary.BigEndian.Uint32(ip[:])-f.first < f.size
 }
 
-// newFields turns subnets into fields, the smallest first, each address in one
-// of them only. Fields are fast as long as they have fastHosts hosts together.
-func newFields(subnets []netip.Prefix, seed uint64) ([]*field, error) {
-	if len(subnets) == 0 {
-		return nil, fmt.Errorf("no subnet to probe")
+// newFields turns subnets and then those of the rear into fields, the smallest of each first, each
+// address in one of them only. Fields are fast as long as they have fastHosts hosts together.
+func newFields(subnets, rear []netip.Prefix, seed uint64) ([]*field, error) {
+	fields, err := disjoint(nil, subnets, seed)
+	if err != nil {
+		return nil, err
 	}
+	front := len(fields)
+	if fields, err = disjoint(fields, rear, seed); err != nil {
+		return nil, err
+	}
+	hosts := uint64(0)
+	for i, f := range fields {
+		f.rear = i >= front
+		hosts += uint64(f.size)
+		f.fast = hosts <= fastHosts
+	}
+	return fields, nil
+}
+
+// disjoint appends fields for those of subnets that no field contains, the smallest first.
+func disjoint(fields []*field, subnets []netip.Prefix, seed uint64) ([]*field, error) {
 	subnets = slices.Clone(subnets)
 	for i, s := range subnets {
 		if !s.IsValid() || !s.Addr().Is4() || s.Addr().IsMulticast() || s.Bits() < minBits {
@@ -75,18 +92,13 @@ func newFields(subnets []netip.Prefix, seed uint64) ([]*field, error) {
 	slices.SortFunc(subnets, func(a, b netip.Prefix) int {
 		return cmp.Or(cmp.Compare(a.Bits(), b.Bits()), a.Addr().Compare(b.Addr()))
 	})
-	var fields []*field
+	start := len(fields)
 	for _, s := range subnets {
 		if !slices.ContainsFunc(fields, func(f *field) bool { return f.subnet.Contains(s.Addr()) }) {
 			fields = append(fields, newField(s, mix(seed+uint64(len(fields)))))
 		}
 	}
-	slices.Reverse(fields)
-	hosts := uint64(0)
-	for _, f := range fields {
-		hosts += uint64(f.size)
-		f.fast = hosts <= fastHosts
-	}
+	slices.Reverse(fields[start:])
 	return fields, nil
 }
 

@@ -79,7 +79,7 @@ func TestRecentForgetsWhatWasSeenLongestAgo(t *testing.T) {
 	skip := make(map[netip.AddrPort]struct{})
 	seen := make(map[netip.AddrPort]bool)
 	for range recentAddresses {
-		a, ok := r.missing(skip)
+		a, ok := r.missing(skip, nil)
 		require.True(t, ok)
 		seen[a] = true
 	}
@@ -87,6 +87,6 @@ func TestRecentForgetsWhatWasSeenLongestAgo(t *testing.T) {
 	for _, a := range r.addrs {
 		skip[a] = struct{}{}
 	}
-	_, ok := r.missing(skip)
+	_, ok := r.missing(skip, nil)
 	require.False(t, ok)
 }

@@ -14,7 +14,7 @@
 //	   +---------------+---------------+---------------+---------------+
 //	 0 | 0x07          | 'I'           | 'R'           | 'S'           |
 //	   +---------------+---------------+---------------+---------------+
-//	 4 | version = 1   | kind          | zero, ignored                 |
+//	 4 | version = 1   | kind          | mark of the signing key       |
 //	   +---------------+---------------+---------------+---------------+
 //	 8 | nonce, 24 bytes: chosen by the prober, echoed by the answer   |
 //	   +---------------+---------------+---------------+---------------+
@@ -28,13 +28,17 @@
 // has, so both share one UDP port. Several secrets may be in use: probes are signed with the first, all
 // are accepted, and an answer is signed with the secret of its probe.
 //
+// The mark is two bytes that networks with the same key share, whatever their names. It proves
+// nothing and is believed for diagnosis only: who cannot check the MAC can tell a foreign key from a
+// foreign name. A node without a key's mark sends zero.
+//
+// A probe may go to a broadcast address; the answers count then if they come from its subnet.
+//
 // The nonce is a MAC of the address probed and the time, so that answers
 // are checked without remembering what was sent (see challenge).
 //
 // A [Prober] is safe for concurrent use.
 package discovery
-
-import "encoding/binary"
 
 // Size is the length of every probe and every answer in bytes.
 const Size = 96
@@ -44,6 +48,7 @@ const (
 
 	offsetVersion = 4
 	offsetKind    = 5
+	offsetMark    = 6
 	offsetNonce   = 8
 	offsetID      = 32
 	offsetMAC     = 64
@@ -68,14 +73,18 @@ type probe struct {
 	kind  kind
 	nonce nonce
 	id    [32]byte
+	mark  Mark
 }
+
+// A Mark tells keys apart without proving anything.
+type Mark [offsetNonce - offsetMark]byte
 
 // appendProbe appends p as a datagram, signed with s, to b.
 func appendProbe(b []byte, p probe, s *signer) []byte {
 	start := len(b)
 	b = append(b, magic...)
 	b = append(b, version, byte(p.kind))
-	b = binary.BigEndian.AppendUint16(b, 0)
+	b = append(b, p.mark[:]...)
 	b = append(b, p.nonce[:]...)
 	b = append(b, p.id[:]...)
 	return s.appendMAC(b, b[start:])
@@ -96,6 +105,7 @@ func parseProbe(b []byte) (probe, reason) {
 	if p.kind != kindProbe && p.kind != kindAnswer {
 		return probe{}, refusedKind
 	}
+	copy(p.mark[:], b[offsetMark:])
 	copy(p.nonce[:], b[offsetNonce:])
 	copy(p.id[:], b[offsetID:])
 	return p, accepted

@@ -29,12 +29,21 @@ type Conn interface {
 // Config is what a Prober needs to know.
 type Config struct {
 	Conn    Conn
-	Secrets [][]byte                // MAC keys of at least 16 bytes: the first signs, all are accepted
-	Self    [32]byte                // node id that probes carry
-	Subnets []netip.Prefix          // where to look: IPv4, /8 to /32; they may overlap
-	Exclude netip.AddrPort          // own address; if its IP is in Subnets, its other ports are probed first
-	Known   func() []netip.AddrPort // peers that need no probing, asked for a few times a second; may be nil
-	Log     *slog.Logger            // if nil, nothing is logged
+	Secrets [][]byte         // MAC keys of at least 16 bytes: the first signs, all are accepted
+	Self    [32]byte         // node id that probes carry
+	Mark    Mark             // of the key that signs; zero says nothing
+	Subnets []netip.Prefix   // where to look: IPv4, /8 to /32; they may overlap
+	Rear    []netip.Prefix   // where to look after Subnets, such as subnets of container bridges
+	Exclude netip.AddrPort   // own address; if its IP is in Subnets, its other ports are probed first
+	Host    []netip.Addr     // addresses of this host, if that of Exclude is unspecified; other ports of them are probed first
+	Last    []netip.AddrPort // where peers were in an earlier life: probed before all else, in this order
+	Seeds   []Seed           // hosts to probe wherever they are; names are looked up again and again
+	Lookup  Lookup           // of names of seeds; if nil, the system's
+	// Broadcast lists subnets whose broadcast address, the last one of each, is probed
+	// too. They may be wider than those in Subnets.
+	Broadcast []netip.Prefix
+	Known     func() []netip.AddrPort // peers that need no probing, asked for a few times a second; may be nil
+	Log       *slog.Logger            // if nil, nothing is logged
 }
 
 // minSecret is the least length of a secret in bytes.
@@ -51,9 +60,11 @@ type Prober struct {
 	started   atomic.Bool
 	converged chan struct{}
 	counters  counters
+	strangers strangers
 
-	mu     sync.Mutex // guards search
-	search *search    // set by Run
+	mu       sync.Mutex // guards the fields below
+	search   *search    // set by Run
+	resolved []resolved // one for each seed
 }
 
 // New checks cfg. It starts nothing and keeps no reference to the slices in cfg.
@@ -72,13 +83,24 @@ func New(cfg Config) (*Prober, error) {
 		secrets[i] = slices.Clone(s)
 	}
 	cfg.Secrets = secrets
-	fields, err := newFields(cfg.Subnets, mrand.Uint64())
+	fields, err := newFields(cfg.Subnets, cfg.Rear, mrand.Uint64())
 	if err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
-	cfg.Subnets = slices.Clone(cfg.Subnets)
+	if len(fields)+len(cfg.Seeds)+len(cfg.Last) == 0 {
+		return nil, errors.New("discovery: no subnet to probe and no seed")
+	}
+	if len(cfg.Seeds) > maxSeeds {
+		return nil, fmt.Errorf("discovery: %d seeds: at most %d are possible", len(cfg.Seeds), maxSeeds)
+	}
+	cfg.Subnets, cfg.Rear, cfg.Host, cfg.Last = slices.Clone(cfg.Subnets), slices.Clone(cfg.Rear), slices.Clone(cfg.Host), slices.Clone(cfg.Last)
+	cfg.Seeds = slices.Clone(cfg.Seeds)
+	if cfg.Broadcast, err = masked(cfg.Broadcast); err != nil {
+		return nil, fmt.Errorf("discovery: %w", err)
+	}
 	cfg.Exclude = unmapped(cfg.Exclude)
 	p := &Prober{cfg: cfg, log: cfg.Log, fields: fields, epoch: time.Now(), converged: make(chan struct{})}
+	p.resolved = make([]resolved, len(cfg.Seeds))
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,19 +119,20 @@ func (p *Prober) Run(ctx context.Context, found func(id [32]byte, addr netip.Add
 		return errors.New("discovery: a Prober runs only once")
 	}
 	p.mu.Lock()
-	p.search = newSearch(time.Now(), newSweep(p.fields, p.cfg.Exclude), p.cfg.Exclude)
+	p.search = p.cfg.newSearch(time.Now(), p.fields)
 	p.mu.Unlock()
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var reader sync.WaitGroup
-	reader.Go(func() {
+	var others sync.WaitGroup
+	others.Go(func() {
 		if err := p.receive(ctx, found); err != nil {
 			cancel(err)
 		}
 	})
+	others.Go(func() { p.resolve(ctx) })
 	p.send(ctx)
-	reader.Wait()
+	others.Wait()
 	if err := context.Cause(ctx); errors.Is(err, errSocket) {
 		return err
 	}

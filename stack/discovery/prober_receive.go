@@ -19,6 +19,7 @@ const (
 // which is an error.
 func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip.AddrPort)) error {
 	r := newReceiver(p.cfg.Self, p.cfg.Secrets, newChallenge(p.challenge[:], p.epoch))
+	r.broadcasts = p.cfg.Broadcast
 	// One byte more than a probe has, so that longer datagrams show.
 	buffer := make([]byte, Size+1)
 	pause := minReadPause
@@ -38,7 +39,10 @@ func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip
 		}
 		pause = minReadPause
 		addr = unmapped(addr)
-		p.act(r.judge(time.Now(), buffer[:n], addr), addr, found)
+		now := time.Now()
+		v := r.judge(now, buffer[:n], addr)
+		p.diagnose(now, v, buffer[:n], addr)
+		p.act(v, addr, found)
 	}
 }
 
@@ -59,6 +63,18 @@ func (p *Prober) act(v verdict, addr netip.AddrPort, found func(id [32]byte, add
 	p.mu.Unlock()
 	if v.report {
 		found(v.id, addr)
+	}
+}
+
+// diagnose remembers who sent a datagram under a foreign MAC, and forgets who is
+// accepted.
+func (p *Prober) diagnose(now time.Time, v verdict, b []byte, addr netip.AddrPort) {
+	switch v.refused {
+	case refusedMAC:
+		mark := Mark(b[offsetMark:offsetNonce])
+		p.strangers.saw(now, addr, mark != Mark{} && mark == p.cfg.Mark)
+	case accepted:
+		p.strangers.forget(addr)
 	}
 }
 

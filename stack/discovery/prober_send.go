@@ -31,7 +31,7 @@ func (p *Prober) send(ctx context.Context) {
 		}
 		a := p.step(now)
 		if a.target.IsValid() {
-			buffer = appendProbe(buffer[:0], probe{kindProbe, challenge.nonce(now, a.target), p.cfg.Self}, key)
+			buffer = appendProbe(buffer[:0], probe{kindProbe, challenge.nonce(now, a.target), p.cfg.Self, p.cfg.Mark}, key)
 			if p.write(buffer, a.target) {
 				p.counters.sent.Add(1)
 			}

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -15,12 +16,13 @@ const (
 // allocates nothing for what it turns away, and holds no state that a stranger can make
 // grow. It belongs to one goroutine.
 type receiver struct {
-	self      [32]byte
-	keys      keyring
-	challenge *challenge
-	answers   pacer
-	gate      *gate
-	out       [Size]byte // the answer
+	self       [32]byte
+	keys       keyring
+	challenge  *challenge
+	broadcasts []netip.Prefix // subnets that are probed as a whole
+	answers    pacer
+	gate       *gate
+	out        [Size]byte // the answer
 }
 
 func newReceiver(self [32]byte, secrets [][]byte, c *challenge) *receiver {
@@ -55,15 +57,23 @@ func (r *receiver) judge(now time.Time, b []byte, addr netip.AddrPort) verdict {
 		return verdict{refused: refusedMAC}
 	case p.id == r.self:
 		return verdict{refused: refusedSelf}
-	case p.kind == kindAnswer && !r.challenge.met(now, addr, p.nonce):
+	case p.kind == kindAnswer && !r.challenge.met(now, addr, p.nonce) && !r.metBroadcast(now, addr, p.nonce):
 		return verdict{refused: refusedStray}
 	case p.kind == kindProbe && !r.answers.allow(now):
 		return verdict{refused: refusedRate}
 	}
 	v := verdict{id: p.id}
 	if p.kind == kindProbe {
-		v.answer = appendProbe(r.out[:0], probe{kindAnswer, p.nonce, r.self}, signer)
+		v.answer = appendProbe(r.out[:0], probe{kind: kindAnswer, nonce: p.nonce, id: r.self, mark: p.mark}, signer)
 	}
 	v.report, v.fresh = r.gate.pass(now, sighting{p.id, addr}, p.kind == kindAnswer)
 	return v
+}
+
+// metBroadcast tells whether n was the nonce of a recent probe to the broadcast
+// address of a subnet that addr is on.
+func (r *receiver) metBroadcast(now time.Time, addr netip.AddrPort, n nonce) bool {
+	return slices.ContainsFunc(r.broadcasts, func(subnet netip.Prefix) bool {
+		return subnet.Contains(addr.Addr()) && r.challenge.met(now, netip.AddrPortFrom(last(subnet), addr.Port()), n)
+	})
 }

@@ -23,7 +23,7 @@ func testReceiver() *receiver {
 // answerFrom is an answer of the node {2} to the probe that went to addr at now.
 func answerFrom(addr netip.AddrPort, now time.Time) []byte {
 	n := newChallenge(testKey, testEpoch).nonce(now, addr)
-	return appendProbe(nil, probe{kindAnswer, n, [32]byte{2}}, newSigner(testSecret))
+	return appendProbe(nil, probe{kind: kindAnswer, nonce: n, id: [32]byte{2}}, newSigner(testSecret))
 }
 
 func TestAnswerCountsOnlyFromWhereWasProbedAndNotForLong(t *testing.T) {
@@ -54,14 +54,14 @@ func TestAnswerCountsOnlyFromWhereWasProbedAndNotForLong(t *testing.T) {
 func TestAnswerToAnotherProcessIsStray(t *testing.T) {
 	now := testEpoch.Add(time.Hour)
 	n := newChallenge(bytes.Repeat([]byte{9}, 32), testEpoch).nonce(now, testAddr)
-	b := appendProbe(nil, probe{kindAnswer, n, [32]byte{2}}, newSigner(testSecret))
+	b := appendProbe(nil, probe{kind: kindAnswer, nonce: n, id: [32]byte{2}}, newSigner(testSecret))
 	require.Equal(t, refusedStray, testReceiver().judge(now, b, testAddr).refused)
 }
 
 func TestAnswerEchoesTheNonceUnderTheSecretOfTheProbe(t *testing.T) {
-	p := probe{kindProbe, nonce{1, 2, 3}, [32]byte{2}}
+	p := probe{kind: kindProbe, nonce: nonce{1, 2, 3}, id: [32]byte{2}}
 	v := testReceiver().judge(testEpoch, appendProbe(nil, p, newSigner(testSecret)), testAddr)
-	require.Equal(t, appendProbe(nil, probe{kindAnswer, p.nonce, [32]byte{1}}, newSigner(testSecret)), v.answer)
+	require.Equal(t, appendProbe(nil, probe{kind: kindAnswer, nonce: p.nonce, id: [32]byte{1}}, newSigner(testSecret)), v.answer)
 	require.Equal(t, p.id, v.id)
 	require.True(t, v.report)
 	require.True(t, v.fresh)
@@ -70,7 +70,7 @@ func TestAnswerEchoesTheNonceUnderTheSecretOfTheProbe(t *testing.T) {
 // FuzzJudge: no datagram makes more than one of the same size go out, and
 // what strangers send is turned away.
 func FuzzJudge(f *testing.F) {
-	p := probe{kindProbe, nonce{1}, [32]byte{2}}
+	p := probe{kind: kindProbe, nonce: nonce{1}, id: [32]byte{2}}
 	good := appendProbe(nil, p, newSigner(testSecret))
 	foreign := appendProbe(nil, p, newSigner(testKey))
 	f.Add(good)
@@ -101,7 +101,7 @@ func FuzzJudge(f *testing.F) {
 
 func TestForgedProbeCostsNoAllocation(t *testing.T) {
 	r := testReceiver()
-	forged := appendProbe(nil, probe{kindProbe, nonce{1}, [32]byte{2}}, newSigner(testKey))
+	forged := appendProbe(nil, probe{kind: kindProbe, nonce: nonce{1}, id: [32]byte{2}}, newSigner(testKey))
 	require.Equal(t, refusedMAC, r.judge(testEpoch, forged, testAddr).refused)
 	require.Zero(t, testing.AllocsPerRun(100, func() { r.judge(testEpoch, forged, testAddr) }))
 }
@@ -110,7 +110,7 @@ func TestForgedProbeCostsNoAllocation(t *testing.T) {
 // key, with one secret in use.
 func BenchmarkForgedProbe(b *testing.B) {
 	r := newReceiver([32]byte{1}, [][]byte{testSecret}, newChallenge(testKey, testEpoch))
-	forged := appendProbe(nil, probe{kindProbe, nonce{1}, [32]byte{2}}, newSigner(testKey))
+	forged := appendProbe(nil, probe{kind: kindProbe, nonce: nonce{1}, id: [32]byte{2}}, newSigner(testKey))
 	b.ReportAllocs()
 	for b.Loop() {
 		if v := r.judge(testEpoch, forged, testAddr); v.refused != refusedMAC {
@@ -122,7 +122,7 @@ func BenchmarkForgedProbe(b *testing.B) {
 // BenchmarkAnsweredProbe is the cost of a good probe with its answer.
 func BenchmarkAnsweredProbe(b *testing.B) {
 	r := newReceiver([32]byte{1}, [][]byte{testSecret}, newChallenge(testKey, testEpoch))
-	good := appendProbe(nil, probe{kindProbe, nonce{1}, [32]byte{2}}, newSigner(testSecret))
+	good := appendProbe(nil, probe{kind: kindProbe, nonce: nonce{1}, id: [32]byte{2}}, newSigner(testSecret))
 	now := testEpoch
 	b.ReportAllocs()
 	for b.Loop() {

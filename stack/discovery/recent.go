@@ -26,12 +26,19 @@ func (r *recent) saw(addr netip.AddrPort) {
 	r.addrs = append(r.addrs, addr)
 }
 
-// missing is a remembered address that skip does not hold, another one at
+// missing is a remembered address or a seed that skip does not hold, another one at
 // each call; false if there is none.
-func (r *recent) missing(skip map[netip.AddrPort]struct{}) (netip.AddrPort, bool) {
-	for range r.addrs {
+func (r *recent) missing(skip map[netip.AddrPort]struct{}, seeds []netip.AddrPort) (netip.AddrPort, bool) {
+	count := len(r.addrs) + len(seeds)
+	for range count {
 		r.turn++
-		addr := r.addrs[r.turn%len(r.addrs)]
+		i := r.turn % count
+		var addr netip.AddrPort
+		if i < len(r.addrs) {
+			addr = r.addrs[i]
+		} else {
+			addr = seeds[i-len(r.addrs)]
+		}
 		if _, ok := skip[addr]; !ok {
 			return addr, true
 		}

@@ -88,7 +88,7 @@ func TestFieldVisitsEveryHostOnOnePortPerLap(t *testing.T) {
 }
 
 func TestFieldsAreDisjointSmallestFirstAndFastWithinOneNeighbourTable(t *testing.T) {
-	fields, err := newFields(prefixes("10.0.0.0/16", "10.0.3.0/24", "192.168.0.9/24", "172.16.0.0/23", "192.168.0.0/24", "172.20.0.0/23"), 1)
+	fields, err := newFields(prefixes("10.0.0.0/16", "10.0.3.0/24", "192.168.0.9/24", "172.16.0.0/23", "192.168.0.0/24", "172.20.0.0/23"), nil, 1)
 	require.NoError(t, err)
 	var got []string
 	for _, f := range fields {
@@ -102,10 +102,11 @@ func TestFieldsAreDisjointSmallestFirstAndFastWithinOneNeighbourTable(t *testing
 }
 
 func TestSweepTakesOwnHostThenSmallThenLargeThenTurns(t *testing.T) {
-	fields, err := newFields(prefixes("10.0.0.0/20", "10.9.0.0/29", "10.8.0.0/30"), 1)
+	fields, err := newFields(prefixes("10.0.0.0/20", "10.9.0.0/29", "10.8.0.0/30"), nil, 1)
 	require.NoError(t, err)
 	self := netip.AddrPortFrom(netip.MustParseAddr("10.9.0.3"), port(1))
-	s := newSweep(fields, self)
+	c := Config{Exclude: self}
+	s := newSweep(fields, c.neighbours(fields, c.self()))
 	take := func(n int) (targets []netip.AddrPort) {
 		for range n {
 			targets = append(targets, s.next())
@@ -115,7 +116,7 @@ func TestSweepTakesOwnHostThenSmallThenLargeThenTurns(t *testing.T) {
 	within := func(p string) func(netip.AddrPort) bool {
 		return func(a netip.AddrPort) bool { return !netip.MustParsePrefix(p).Contains(a.Addr()) }
 	}
-	require.Equal(t, []uint16{port(0), port(2), port(3), port(4)}, []uint16{s.own[0].Port(), s.own[1].Port(), s.own[2].Port(), s.own[3].Port()})
+	require.Equal(t, []uint16{port(0), port(2), port(3), port(4)}, []uint16{s.first[0].Port(), s.first[1].Port(), s.first[2].Port(), s.first[3].Port()})
 	for _, own := range take(4) {
 		require.Equal(t, self.Addr(), own.Addr())
 	}

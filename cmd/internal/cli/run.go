@@ -5,8 +5,12 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/project-iris/iris/cmd/internal/node"
+	"github.com/project-iris/iris/stack/discovery"
 )
 
 // defaultPort is where applications have always looked for their node.
@@ -18,6 +22,8 @@ type nodeOptions struct {
 	net, rsa  string
 	port      int
 	bind      string
+	join      string
+	state     string
 	logLevel  string
 	logFormat string
 }
@@ -31,6 +37,8 @@ func runNode(ctx context.Context, std Streams, args []string) error {
 	flags.IntVar(&o.port, "port", defaultPort, "relay endpoint for locally connecting clients")
 	flags.StringVar(&o.rsa, "rsa", "", "path to the RSA private key to use for data security")
 	flags.StringVar(&o.bind, "bind", "", "ADDR/MASK: address to talk to other nodes from, and the subnet to look for them in")
+	flags.StringVar(&o.join, "join", "", "HOST[:PORT],…: hosts with other nodes, where the subnets do not reach ($"+joinVariable+" if not given)")
+	flags.StringVar(&o.state, "state", "", "FILE: keep where other nodes were, to find them again at once (under $"+stateVariable+" if set)")
 	flags.StringVar(&o.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	flags.StringVar(&o.logFormat, "log-format", "text", "how to log to stderr: text or json")
 	flags.Usage = func() { nodeHelp(std.Out, flags) }
@@ -60,8 +68,8 @@ func (o nodeOptions) config(logs io.Writer) (node.Config, error) {
 		return cfg, usagef("-port %d: a port is 1 to 65535", o.port)
 	}
 	if o.dev {
-		if o.net != "" || o.rsa != "" || o.bind != "" {
-			return cfg, usagef("-dev runs alone with a random network: -net, -rsa and -bind do not go with it")
+		if o.net != "" || o.rsa != "" || o.bind != "" || o.join != "" || o.state != "" {
+			return cfg, usagef("-dev runs alone with a random network: -net, -rsa, -bind, -join and -state do not go with it")
 		}
 		return cfg, nil
 	}
@@ -73,8 +81,47 @@ func (o nodeOptions) config(logs io.Writer) (node.Config, error) {
 			return cfg, usagef("-bind %s: want an IPv4 address of this host and its mask, like 10.0.0.7/24", o.bind)
 		}
 	}
+	if cfg.Join, err = seeds(o.join); err != nil {
+		return cfg, err
+	}
+	cfg.State = stateFile(o.state)
 	cfg.Keys, err = readKeys(o.rsa)
 	return cfg, err
+}
+
+const (
+	// joinVariable is the environment's -join.
+	joinVariable = "IRIS_JOIN"
+	// stateVariable is set by systemd to the directories where a service keeps what it knows.
+	stateVariable = "STATE_DIRECTORY"
+)
+
+// seeds reads -join, or what the environment says in its place.
+func seeds(join string) ([]discovery.Seed, error) {
+	option := "-join"
+	if join == "" {
+		option, join = "$"+joinVariable, os.Getenv(joinVariable)
+	}
+	var list []discovery.Seed
+	for _, text := range strings.Split(join, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		seed, err := discovery.ParseSeed(text)
+		if err != nil {
+			return nil, usagef("%s: %v", option, err)
+		}
+		list = append(list, seed)
+	}
+	return list, nil
+}
+
+// stateFile is the file given, or one in the directory that systemd has made.
+func stateFile(file string) string {
+	if dir, _, _ := strings.Cut(os.Getenv(stateVariable), ":"); file == "" && dir != "" {
+		return filepath.Join(dir, "peers")
+	}
+	return file
 }
 
 func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {

@@ -39,6 +39,8 @@ type Config struct {
 	Keys    []*rsa.PrivateKey // the first signs, all are accepted
 	Port    int               // of the relay endpoint
 	Bind    netip.Prefix      // address for other nodes, and the subnet to probe. If zero, all that the host has
+	Join    []discovery.Seed  // hosts that nodes are on, wherever they are
+	State   string            // file that keeps where peers were. If empty, none
 	Log     *slog.Logger
 }
 
@@ -59,6 +61,8 @@ type Node struct {
 type remote struct {
 	transport *link.Transport
 	prober    *discovery.Prober
+	where     place
+	memory    *memory
 }
 
 // New checks cfg, binds the UDP socket and composes the layers. It starts
@@ -85,7 +89,8 @@ func (n *Node) connectable() error {
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	where, err := chooseSubnets(n.cfg.Bind)
+	n.network.memory = newMemory(n.cfg.State, n.log)
+	where, err := chooseSubnets(n.cfg.Bind, len(n.cfg.Join)+len(n.network.memory.addrs) > 0)
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
@@ -98,14 +103,22 @@ func (n *Node) connectable() error {
 		return errors.Join(fmt.Errorf("node: %w", err), socket.Close())
 	}
 	n.id = n.network.transport.ID()
+	n.network.where = where
+	n.tell(where)
 	n.network.prober, err = discovery.New(discovery.Config{
-		Conn:    n.network.transport,
-		Secrets: network.Secrets("probe"),
-		Self:    n.id,
-		Subnets: where.subnets,
-		Exclude: n.network.transport.Addr(),
-		Known:   n.knownAddresses,
-		Log:     n.log,
+		Conn:      n.network.transport,
+		Secrets:   network.Secrets("probe"),
+		Self:      n.id,
+		Mark:      mark(n.cfg.Keys[0]),
+		Subnets:   where.subnets,
+		Rear:      where.rear,
+		Broadcast: where.broadcast,
+		Exclude:   n.network.transport.Addr(),
+		Host:      where.host,
+		Last:      n.network.memory.addrs,
+		Seeds:     n.cfg.Join,
+		Known:     n.knownAddresses,
+		Log:       n.log,
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), n.network.transport.Close())
@@ -169,6 +182,7 @@ func (n *Node) Run(ctx context.Context) error {
 		start("discovery", func(ctx context.Context) error {
 			return n.network.prober.Run(ctx, func(id [32]byte, addr netip.AddrPort) { n.overlay.Candidate(id, addr) })
 		})
+		wg.Go(func() { n.network.memory.run(failed, n.knownAddresses) })
 	}
 	n.log.Info("node started", "node", n.id, "network", n.cfg.Network, "addr", n.address())
 	n.awaitConverged(failed)

@@ -10,10 +10,13 @@ import (
 
 // serveSelf answers a request to SelfCluster.
 func (n *Node) serveSelf(request []byte) ([]byte, error) {
-	if string(request) != "status" {
-		return nil, fmt.Errorf("the node answers `status`, not %.40q", request)
+	switch string(request) {
+	case "status":
+		return json.Marshal(n.status())
+	case "doctor":
+		return json.Marshal(n.diagnosis())
 	}
-	return json.Marshal(n.status())
+	return nil, fmt.Errorf("the node answers `status` and `doctor`, not %.40q", request)
 }
 
 // status collects what the layers know.

@@ -6,53 +6,137 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 )
+
+// widestBits is the widest subnet that is probed; of a wider one, the part of
+// this size around the own address.
+const widestBits = 16
 
 // A place is where a node listens and where it looks for others.
 type place struct {
-	listen  netip.Prefix
-	subnets []netip.Prefix
+	listen    netip.Prefix
+	host      []netip.Addr   // own addresses, if it listens on all
+	subnets   []netip.Prefix // to be probed
+	rear      []netip.Prefix // to be probed after those
+	broadcast []netip.Prefix // that have a broadcast address
+	looked    []Subnet       // all of them, for a human
 }
 
-// chooseSubnets follows bind where it is given; otherwise it listens on all
-// addresses and probes the IPv4 subnets of every interface that is up and
-// neither loopback nor point-to-point.
-func chooseSubnets(bind netip.Prefix) (place, error) {
+// A Subnet is one that the node has an address on.
+type Subnet struct {
+	Interface string       `json:"interface,omitempty"` // empty for -bind
+	Address   netip.Prefix `json:"address"`             // own address and mask
+	Probed    netip.Prefix `json:"probed"`              // where it looks for others
+	Broadcast bool         `json:"broadcast"`           // it asks everybody at once, too
+	Bridge    bool         `json:"bridge"`              // of local containers: searched last
+}
+
+// A nic is a network interface with its addresses.
+type nic struct {
+	name  string
+	flags net.Flags
+	addrs []netip.Prefix
+}
+
+// chooseSubnets follows bind where it is given; otherwise it looks on every
+// network interface. Without a subnet to probe there must be others hints.
+func chooseSubnets(bind netip.Prefix, hints bool) (place, error) {
 	if bind.IsValid() {
-		return place{bind, []netip.Prefix{bind.Masked()}}, nil
+		p := place{listen: bind}
+		p.add("", bind, false, false)
+		return p, nil
 	}
+	nics, err := hostNICs()
+	if err != nil {
+		return place{}, err
+	}
+	p := choosePlace(nics)
+	if len(p.looked) == 0 && !hints {
+		return place{}, errors.New("no network interface has an IPv4 address to look for other nodes from: say which address to use with -bind ADDR/MASK, name other nodes with -join, or work alone with -dev")
+	}
+	return p, nil
+}
+
+// hostNICs lists the network interfaces of this host.
+func hostNICs() ([]nic, error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return place{}, fmt.Errorf("list the network interfaces: %w", err)
+		return nil, fmt.Errorf("list the network interfaces: %w", err)
 	}
-	any := place{listen: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	var nics []nic
 	for _, i := range interfaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&(net.FlagLoopback|net.FlagPointToPoint) != 0 {
-			continue
-		}
 		addrs, err := i.Addrs()
 		if err != nil {
-			return place{}, fmt.Errorf("list the addresses of %s: %w", i.Name, err)
+			return nil, fmt.Errorf("list the addresses of %s: %w", i.Name, err)
 		}
-		any.subnets = append(any.subnets, subnetsOf(addrs)...)
+		n := nic{name: i.Name, flags: i.Flags}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				n.addrs = append(n.addrs, p)
+			}
+		}
+		nics = append(nics, n)
 	}
-	if len(any.subnets) == 0 {
-		return place{}, errors.New("no network interface has an IPv4 address: say which address to use with -bind ADDR/MASK, or work alone with -dev")
-	}
-	return any, nil
+	return nics, nil
 }
 
-// subnetsOf keeps the IPv4 subnets that are small enough to be probed.
-func subnetsOf(addrs []net.Addr) []netip.Prefix {
-	var subnets []netip.Prefix
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil || !p.Addr().Is4() || p.Bits() < 16 {
+// choosePlace listens on all addresses and looks on the IPv4 subnets of those of nics
+// that are up and neither loopback nor point-to-point, container bridges last.
+func choosePlace(nics []nic) place {
+	p := place{listen: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	for _, n := range nics {
+		if n.flags&net.FlagUp == 0 || n.flags&(net.FlagLoopback|net.FlagPointToPoint) != 0 {
 			continue
 		}
-		if !slices.Contains(subnets, p.Masked()) {
-			subnets = append(subnets, p.Masked())
+		for _, addr := range n.addrs {
+			if !addr.Addr().Is4() {
+				continue
+			}
+			p.host = append(p.host, addr.Addr())
+			p.add(n.name, addr, n.flags&net.FlagBroadcast != 0, isBridge(n.name))
 		}
 	}
-	return subnets
+	return p
+}
+
+// add adds the subnet of an own address.
+func (p *place) add(name string, addr netip.Prefix, broadcast, bridge bool) {
+	s := Subnet{Interface: name, Address: addr, Probed: addr.Masked(), Bridge: bridge}
+	if addr.Bits() < widestBits {
+		s.Probed = netip.PrefixFrom(addr.Addr(), widestBits).Masked()
+	}
+	// A broadcast address wider than a /8 is nobody's.
+	if s.Broadcast = broadcast && !bridge && addr.Bits() >= 8 && addr.Bits() <= 30; s.Broadcast {
+		p.broadcast = append(p.broadcast, addr.Masked())
+	}
+	list := &p.subnets
+	if bridge {
+		list = &p.rear
+	}
+	if !slices.Contains(*list, s.Probed) {
+		*list = append(*list, s.Probed)
+	}
+	p.looked = append(p.looked, s)
+}
+
+// isBridge tells by its name whether an interface leads to local containers or virtual machines.
+func isBridge(name string) bool {
+	return slices.ContainsFunc([]string{"docker", "br-", "veth", "cni", "virbr"}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
+}
+
+// tell logs where the node looks, and what keeps it from looking further.
+func (n *Node) tell(p place) {
+	for _, s := range p.looked {
+		n.log.Info("looking for other nodes", "interface", s.Interface, "addr", s.Address, "subnet", s.Probed)
+		switch {
+		case s.Address.Bits() == 32 && len(n.cfg.Join) == 0:
+			n.log.Warn("the mask is /32: no other host can be found by probing, name some with -join HOST", "interface", s.Interface, "addr", s.Address)
+		case s.Address.Bits() < widestBits:
+			n.log.Warn("the subnet is too large to be swept: only a part around the own address is, name nodes elsewhere with -join HOST",
+				"interface", s.Interface, "addr", s.Address, "subnet", s.Probed)
+		}
+	}
 }

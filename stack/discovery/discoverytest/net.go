@@ -29,6 +29,15 @@ type Net struct {
 	conns  map[netip.AddrPort]*Conn
 	sent   []Datagram
 	filter func(Datagram) error
+	shared []netip.Prefix
+}
+
+// Share gives the subnet a broadcast address: what is sent to a port of its last
+// address goes to every socket at that port on the subnet, but that of the sender.
+func (n *Net) Share(subnet netip.Prefix) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.shared = append(n.shared, subnet.Masked())
 }
 
 // Listen opens a socket at addr, instead of the one that was there.
@@ -65,15 +74,32 @@ func (n *Net) Sent() []Datagram {
 // recorded as sent. What nobody listens for is lost.
 func (n *Net) Inject(from, to netip.AddrPort, b []byte) {
 	n.mu.Lock()
-	c := n.conns[to]
+	listeners := n.listeners(from, to)
 	n.mu.Unlock()
-	if c == nil {
-		return
+	for _, c := range listeners {
+		select {
+		case c.in <- Datagram{At: time.Now(), From: from, To: to, Bytes: append([]byte(nil), b...)}:
+		default: // the queue is full: lost
+		}
 	}
-	select {
-	case c.in <- Datagram{At: time.Now(), From: from, To: to, Bytes: append([]byte(nil), b...)}:
-	default: // the queue is full: lost
+}
+
+// listeners are the sockets that a datagram to to reaches.
+func (n *Net) listeners(from, to netip.AddrPort) (reached []*Conn) {
+	if c := n.conns[to]; c != nil {
+		return []*Conn{c}
 	}
+	for _, subnet := range n.shared {
+		if !subnet.Contains(to.Addr()) || subnet.Contains(to.Addr().Next()) {
+			continue
+		}
+		for addr, c := range n.conns {
+			if addr != from && addr.Port() == to.Port() && subnet.Contains(addr.Addr()) {
+				reached = append(reached, c)
+			}
+		}
+	}
+	return reached
 }
 
 // ErrLost is what a filter returns to lose a datagram silently.
