@@ -18,7 +18,8 @@ const (
 // receive judges what arrives until ctx is done, or the socket is closed,
 // which is an error.
 func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip.AddrPort)) error {
-	r := newReceiver(p.cfg.Self, p.cfg.Secrets, newChallenge(p.challenge[:], p.epoch))
+	secrets := keyringOf{from: &p.secrets}
+	r := newReceiver(p.cfg.Self, nil, newChallenge(p.challenge[:], p.epoch))
 	// One byte more than a probe has, so that longer datagrams show.
 	buffer := make([]byte, Size+1)
 	pause := minReadPause
@@ -38,6 +39,7 @@ func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip
 		}
 		pause = minReadPause
 		addr = unmapped(addr)
+		r.keys = secrets.current()
 		p.act(r.judge(time.Now(), buffer[:n], addr), addr, found)
 	}
 }
