@@ -11,3 +11,8 @@ func TellCertificate(c *Conn) {
 	_ = c.control.appendCertificate(c.t.credentials.Load().leaf.Certificate[0])
 	c.control.Flush()
 }
+
+// DecryptPKCS8 is with a bound on the iterations, so that fuzzing is quick.
+func DecryptPKCS8(der, passphrase []byte, maxIterations int) ([]byte, error) {
+	return decryptPKCS8(der, passphrase, maxIterations)
+}
