@@ -40,6 +40,7 @@ func commands() []command {
 		{"tunnel", "[-port P] [-timeout 5s] [-header K=V]… CLUSTER | -accept CLUSTER -- COMMAND ARGS…", "connect stdin and stdout with a service, or serve tunnels with a command", tunnel},
 		{"bench", "[options] request | broadcast | publish | tunnel", "measure a pattern through a node", bench},
 		{"status", "[-port P] [-json]", "show what the node at a port knows", status},
+		{"keys", "[-port P] [-json]", "show which network keys the node at a port and its peers are on", keys},
 		{"demo", "", "three nodes, two services, one client, and a node that dies", demonstrate},
 	}
 }

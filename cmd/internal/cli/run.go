@@ -5,6 +5,9 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/project-iris/iris/cmd/internal/node"
 )
@@ -16,6 +19,7 @@ const defaultPort = 55555
 type nodeOptions struct {
 	dev       bool
 	net, rsa  string
+	rsaPass   string
 	port      int
 	bind      string
 	logLevel  string
@@ -30,6 +34,7 @@ func runNode(ctx context.Context, std Streams, args []string) error {
 	flags.StringVar(&o.net, "net", "", "name of the cluster to join or create")
 	flags.IntVar(&o.port, "port", defaultPort, "relay endpoint for locally connecting clients")
 	flags.StringVar(&o.rsa, "rsa", "", "path to the RSA private key to use for data security")
+	flags.StringVar(&o.rsaPass, "rsa-pass", "", "path to a file whose first line is the passphrase of -rsa; it may also be in the environment as "+passVariable)
 	flags.StringVar(&o.bind, "bind", "", "ADDR/MASK: address to talk to other nodes from, and the subnet to look for them in")
 	flags.StringVar(&o.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	flags.StringVar(&o.logFormat, "log-format", "text", "how to log to stderr: text or json")
@@ -40,6 +45,12 @@ func runNode(ctx context.Context, std Streams, args []string) error {
 	cfg, err := o.config(std.Err)
 	if err != nil {
 		return err
+	}
+	if !o.dev {
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		cfg.Reload = hangup
 	}
 	node.ShareProcessors()
 	n, err := node.New(cfg)
@@ -60,8 +71,8 @@ func (o nodeOptions) config(logs io.Writer) (node.Config, error) {
 		return cfg, usagef("-port %d: a port is 1 to 65535", o.port)
 	}
 	if o.dev {
-		if o.net != "" || o.rsa != "" || o.bind != "" {
-			return cfg, usagef("-dev runs alone with a random network: -net, -rsa and -bind do not go with it")
+		if o.net != "" || o.rsa != "" || o.rsaPass != "" || o.bind != "" {
+			return cfg, usagef("-dev runs alone with a random network: -net, -rsa, -rsa-pass and -bind do not go with it")
 		}
 		return cfg, nil
 	}
@@ -73,8 +84,8 @@ func (o nodeOptions) config(logs io.Writer) (node.Config, error) {
 			return cfg, usagef("-bind %s: want an IPv4 address of this host and its mask, like 10.0.0.7/24", o.bind)
 		}
 	}
-	cfg.Keys, err = readKeys(o.rsa)
-	return cfg, err
+	cfg.KeysIn = keyFile{path: o.rsa, pass: o.rsaPass}
+	return cfg, nil
 }
 
 func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {

@@ -32,8 +32,9 @@ func (n *Node) status() Status {
 		s.Converged = true
 	default:
 	}
+	peerKeys := n.peerKeys(&s)
 	for _, p := range n.overlay.Peers() {
-		s.Peers = append(s.Peers, Peer{p.ID.String(), p.Addr.String(), float64(p.RTT) / float64(time.Millisecond)})
+		s.Peers = append(s.Peers, Peer{p.ID.String(), p.Addr.String(), float64(p.RTT) / float64(time.Millisecond), peerKeys[p.ID]})
 	}
 	n.addTraffic(&s)
 	return s
