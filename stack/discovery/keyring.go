@@ -3,8 +3,15 @@ package discovery
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"hash"
+	"slices"
+	"sync/atomic"
 )
+
+// minSecret is the least length of a secret in bytes.
+const minSecret = 16
 
 // A signer makes and checks MACs under one secret without allocating. It
 // belongs to one goroutine.
@@ -49,4 +56,43 @@ func (k keyring) signerOf(b []byte) *signer {
 		}
 	}
 	return nil
+}
+
+// A keySet is the MAC keys of a network, and the mark of the first.
+type keySet struct {
+	mark    Mark
+	secrets [][]byte
+}
+
+// SetSecrets replaces the MAC keys of a running Prober: from now on the first
+// signs probes, with its mark, and all are accepted. It keeps no reference to the
+// slices. If it fails, nothing has changed.
+func (p *Prober) SetSecrets(mark Mark, secrets [][]byte) error {
+	if len(secrets) == 0 {
+		return errors.New("discovery: no secret to sign probes with")
+	}
+	copies := make([][]byte, len(secrets))
+	for i, s := range secrets {
+		if len(s) < minSecret {
+			return fmt.Errorf("discovery: secret %d has %d bytes: want at least %d", i+1, len(s), minSecret)
+		}
+		copies[i] = slices.Clone(s)
+	}
+	p.keys.Store(&keySet{mark, copies})
+	return nil
+}
+
+// A keyringOf is one goroutine's keyring of secrets that others may replace.
+type keyringOf struct {
+	from *atomic.Pointer[keySet]
+	of   *keySet // what keys was made of
+	keys keyring
+}
+
+// current is the keyring of the secrets there are now.
+func (k *keyringOf) current() keyring {
+	if set := k.from.Load(); set != k.of {
+		k.of, k.keys = set, newKeyring(set.secrets)
+	}
+	return k.keys
 }

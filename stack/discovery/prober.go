@@ -46,15 +46,13 @@ type Config struct {
 	Log       *slog.Logger            // if nil, nothing is logged
 }
 
-// minSecret is the least length of a secret in bytes.
-const minSecret = 16
-
 // A Prober looks for nodes of its network and answers those that look for it.
 // Safe for concurrent use.
 type Prober struct {
 	cfg       Config
 	log       *slog.Logger
-	challenge [32]byte // key of the challenges
+	keys      atomic.Pointer[keySet] // replaced as a whole by SetSecrets
+	challenge [32]byte               // key of the challenges
 	epoch     time.Time
 	fields    []*field // handed over to the search by Run
 	started   atomic.Bool
@@ -72,17 +70,6 @@ func New(cfg Config) (*Prober, error) {
 	if cfg.Conn == nil {
 		return nil, errors.New("discovery: no socket to probe with")
 	}
-	if len(cfg.Secrets) == 0 {
-		return nil, errors.New("discovery: no secret to sign probes with")
-	}
-	secrets := make([][]byte, len(cfg.Secrets))
-	for i, s := range cfg.Secrets {
-		if len(s) < minSecret {
-			return nil, fmt.Errorf("discovery: secret %d has %d bytes: want at least %d", i+1, len(s), minSecret)
-		}
-		secrets[i] = slices.Clone(s)
-	}
-	cfg.Secrets = secrets
 	fields, err := newFields(cfg.Subnets, cfg.Rear, mrand.Uint64())
 	if err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
@@ -104,6 +91,10 @@ func New(cfg Config) (*Prober, error) {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	if err := p.SetSecrets(cfg.Mark, cfg.Secrets); err != nil {
+		return nil, err
+	}
+	p.cfg.Secrets = nil
 	if _, err := rand.Read(p.challenge[:]); err != nil {
 		return nil, fmt.Errorf("discovery: make a key: %w", err)
 	}

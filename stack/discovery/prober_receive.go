@@ -18,7 +18,8 @@ const (
 // receive judges what arrives until ctx is done, or the socket is closed,
 // which is an error.
 func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip.AddrPort)) error {
-	r := newReceiver(p.cfg.Self, p.cfg.Secrets, newChallenge(p.challenge[:], p.epoch))
+	secrets := keyringOf{from: &p.keys}
+	r := newReceiver(p.cfg.Self, nil, newChallenge(p.challenge[:], p.epoch))
 	r.broadcasts = p.cfg.Broadcast
 	// One byte more than a probe has, so that longer datagrams show.
 	buffer := make([]byte, Size+1)
@@ -39,6 +40,7 @@ func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip
 		}
 		pause = minReadPause
 		addr = unmapped(addr)
+		r.keys = secrets.current()
 		now := time.Now()
 		v := r.judge(now, buffer[:n], addr)
 		p.diagnose(now, v, buffer[:n], addr)
@@ -72,7 +74,7 @@ func (p *Prober) diagnose(now time.Time, v verdict, b []byte, addr netip.AddrPor
 	switch v.refused {
 	case refusedMAC:
 		mark := Mark(b[offsetMark:offsetNonce])
-		p.strangers.saw(now, addr, mark != Mark{} && mark == p.cfg.Mark)
+		p.strangers.saw(now, addr, mark != Mark{} && mark == p.keys.Load().mark)
 	case accepted:
 		p.strangers.forget(addr)
 	}

@@ -11,7 +11,7 @@ const knownInterval = 250 * time.Millisecond
 
 // send probes where and when the search says, until ctx is done.
 func (p *Prober) send(ctx context.Context) {
-	key := newSigner(p.cfg.Secrets[0])
+	secrets := keyringOf{from: &p.keys}
 	challenge := newChallenge(p.challenge[:], p.epoch)
 	buffer := make([]byte, 0, Size)
 	timer := time.NewTimer(0)
@@ -31,7 +31,7 @@ func (p *Prober) send(ctx context.Context) {
 		}
 		a := p.step(now)
 		if a.target.IsValid() {
-			buffer = appendProbe(buffer[:0], probe{kindProbe, challenge.nonce(now, a.target), p.cfg.Self, p.cfg.Mark}, key)
+			buffer = appendProbe(buffer[:0], probe{kindProbe, challenge.nonce(now, a.target), p.cfg.Self, p.keys.Load().mark}, secrets.current()[0])
 			if p.write(buffer, a.target) {
 				p.counters.sent.Add(1)
 			}

@@ -100,7 +100,10 @@ func (c *Conn) markLanes(length uint32) error {
 // passed handles a mark or an echo that came on a lane. Whatever came before it
 // on that lane has been handled. An error means that the peer broke the rules.
 func (c *Conn) passed(lane int, length uint32) error {
-	if length == echoLength {
+	switch length {
+	case certificateLength:
+		return fmt.Errorf("certificate on lane %d", lane)
+	case echoLength:
 		return c.barrier.echo(lane)
 	}
 	complete, err := c.barrier.mark(lane)

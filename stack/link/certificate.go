@@ -58,6 +58,12 @@ func newLeaf(n *Network) (tls.Certificate, ID, error) {
 	if err != nil {
 		return tls.Certificate{}, ID{}, fmt.Errorf("make the node's key: %w", err)
 	}
+	return n.certify(key)
+}
+
+// certify signs the certificate of a node's key. Other signers give other
+// certificates, but the same id.
+func (n *Network) certify(key *ecdsa.PrivateKey) (tls.Certificate, ID, error) {
 	spki, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return tls.Certificate{}, ID{}, fmt.Errorf("encode the node's public key: %w", err)

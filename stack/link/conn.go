@@ -22,6 +22,7 @@ type Conn struct {
 	lanes     [lanes]*output // set before Up
 	barrier   barrier
 	trunks    trunks
+	standing  standing
 	peerLimit int            // bytes of a message that the peer accepts; set before Up
 	wg        sync.WaitGroup // readers and writers, which serve waits for
 	up        chan struct{}  // closed when Up has returned
@@ -34,16 +35,18 @@ type Conn struct {
 
 // newConn wraps a connection whose handshake is complete.
 func newConn(t *Transport, q *quic.Conn, dialled bool) *Conn {
+	leaf := q.ConnectionState().TLS.PeerCertificates[0]
 	return &Conn{
-		t:       t,
-		quic:    q,
-		dialled: dialled,
-		peer:    idOf(q.ConnectionState().TLS.PeerCertificates[0]),
-		addr:    addrPort(q.RemoteAddr()),
-		up:      make(chan struct{}),
-		done:    make(chan struct{}),
-		barrier: barrier{round: make(chan struct{}, 1)},
-		trunks:  trunks{dial: make(chan struct{}, 1)},
+		t:        t,
+		quic:     q,
+		dialled:  dialled,
+		peer:     idOf(leaf),
+		addr:     addrPort(q.RemoteAddr()),
+		up:       make(chan struct{}),
+		done:     make(chan struct{}),
+		barrier:  barrier{round: make(chan struct{}, 1)},
+		trunks:   trunks{dial: make(chan struct{}, 1)},
+		standing: newStanding(leaf),
 	}
 }
 

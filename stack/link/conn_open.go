@@ -34,7 +34,10 @@ func (c *Conn) open(ctx context.Context) (*quic.Stream, *splitter, error) {
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return nil, nil, c.cause(err)
 	}
-	return stream, in, c.openOutputs(stream)
+	if err := c.openOutputs(stream); err != nil {
+		return nil, nil, err
+	}
+	return stream, in, c.stand()
 }
 
 func (c *Conn) controlStream(ctx context.Context) (*quic.Stream, error) {
@@ -63,7 +66,7 @@ func (c *Conn) exchange(ctx context.Context, stream *quic.Stream) (*splitter, er
 			return nil, err
 		}
 	}
-	in.max = c.t.maxMessage
+	in.max = max(c.t.maxMessage, maxCertificateBytes)
 	return in, nil
 }
 

@@ -24,7 +24,7 @@ func (c *Conn) serve(ctx context.Context) {
 	}
 	c.t.handler.Up(c)
 	c.t.raise(c)
-	c.wg.Go(func() { c.read(stream, in, func(_ *Turn, msg []byte) { c.t.handler.Control(c, msg) }) })
+	c.wg.Go(func() { c.readControl(stream, in) })
 	c.wg.Go(c.acceptLanes)
 	c.wg.Go(c.refuseStreams)
 	<-c.quic.Context().Done()

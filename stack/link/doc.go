@@ -30,6 +30,26 @@
 // process, so dates would protect nothing, but would let a wrong clock split a
 // network. The remedy for a lost key is another key.
 //
+// # Changing keys
+//
+// A running node can be given other keys ([Transport.Rekey]). Its own key, and so
+// its id, stay: the new first key signs a new leaf for it. Links are not made anew.
+// On each the node tells the new leaf, on the control stream:
+//
+//	0          4        8
+//	+----------+--------+-------------+
+//	| fffffffd | length | leaf in DER |
+//	+----------+--------+-------------+
+//
+// That the peer holds the leaf's private key it has proved in the handshake, so
+// another leaf for the same public key proves as much as another handshake would. A
+// leaf of a key that the receiver does not accept yet is kept, and looked at again
+// when the receiver's own keys change; a leaf with another public key, or more of
+// them than a node has reason for, ends the link. A link stands under the key of
+// the last leaf that was accepted; a node that removes that key closes the link. So a
+// network changes its key without losing a message: all nodes accept the new key
+// first, then all sign with it, then all remove the old one.
+//
 // # Streams
 //
 // The dialler opens one bidirectional stream, the control stream. Each side opens

@@ -15,10 +15,14 @@ func (n *Network) CA() (*x509.Certificate, string) { return n.signer().cert, n.s
 func LeafTemplate(label string, id ID) *x509.Certificate { return leafTemplate(label, id) }
 
 // Impersonate makes t show another certificate. To be called before Run.
-func (t *Transport) Impersonate(cert tls.Certificate) { t.leaf = cert }
+func (t *Transport) Impersonate(cert tls.Certificate) {
+	t.credentials.Store(&credentials{network: t.credentials.Load().network, leaf: cert})
+}
 
 // Accept makes t accept whoever is of another network. To be called before Run.
-func (t *Transport) Accept(n *Network) { t.network = n }
+func (t *Transport) Accept(n *Network) {
+	t.credentials.Store(&credentials{network: n, leaf: t.credentials.Load().leaf})
+}
 
 // The protocol's limits.
 const (

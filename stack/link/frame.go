@@ -27,7 +27,7 @@ func appendFrame(b, head, body []byte) []byte {
 // It belongs to one goroutine. The zero value is not ready: max must be set.
 type splitter struct {
 	max        int                       // bytes of a message
-	mark       func(length uint32) error // is told of marks and echoes; nil where none belong
+	mark       func(length uint32) error // is told of marks, echoes and certificates to come; nil where none belong
 	least      int                       // size of the buffer while no bytes are there; if zero, it only shrinks after a while
 	full       bool                      // what was read last filled the buffer: there may be more
 	buf        []byte
@@ -113,7 +113,7 @@ func (s *splitter) next() ([]byte, error) {
 func (s *splitter) passMarks() error {
 	for s.mark != nil && s.end-s.start >= headerBytes {
 		length := binary.BigEndian.Uint32(s.buf[s.start:])
-		if length < echoLength {
+		if length < certificateLength {
 			return nil
 		}
 		s.start += headerBytes

@@ -109,12 +109,12 @@ func TestParseKeysReadsEveryCommonForm(t *testing.T) {
 		"OpenSSH":    openssh,
 		"with text":  slices.Concat([]byte("# the key\n"), pemOf("PRIVATE KEY", pkcs8), []byte("# the end\n")),
 	} {
-		keys, err := link.ParseKeys(file)
+		keys, err := link.ParseKeys(file, nil)
 		require.NoError(t, err, name)
 		require.Len(t, keys, 1, name)
 		require.True(t, key.Equal(keys[0]), name)
 	}
-	keys, err := link.ParseKeys(slices.Concat(openssh, pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(otherKey()))))
+	keys, err := link.ParseKeys(slices.Concat(openssh, pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(otherKey()))), nil)
 	require.NoError(t, err)
 	require.Len(t, keys, 2)
 	require.True(t, key.Equal(keys[0]))
@@ -150,11 +150,11 @@ func TestParseKeysTellsTheRemedy(t *testing.T) {
 		"Ed25519":           {pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ed))), link.ErrNotRSA, "iris keygen"},
 		"Ed25519 OpenSSH":   {pem.EncodeToMemory(must(ssh.MarshalPrivateKey(ed, ""))), link.ErrNotRSA, "iris keygen"},
 		"encrypted PKCS#8":  {pemOf("ENCRYPTED PRIVATE KEY", []byte{1}), link.ErrEncryptedKey, "openssl rsa"},
-		"encrypted PKCS#1":  {pem.EncodeToMemory(legacy), link.ErrEncryptedKey, "openssl rsa"},
+		"encrypted PKCS#1":  {pem.EncodeToMemory(legacy), link.ErrEncryption, "openssl pkcs8 -topk8"},
 		"encrypted OpenSSH": {pem.EncodeToMemory(locked), link.ErrEncryptedKey, "ssh-keygen -p"},
 		"too small":         {pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(small)), &link.KeySizeError{Bits: 1024}, "iris keygen"},
 	} {
-		keys, err := link.ParseKeys(row.file)
+		keys, err := link.ParseKeys(row.file, nil)
 		require.Empty(t, keys, name)
 		require.ErrorContains(t, err, row.remedy, name)
 		if size, ok := row.want.(*link.KeySizeError); ok {
@@ -163,7 +163,7 @@ func TestParseKeysTellsTheRemedy(t *testing.T) {
 		}
 		require.ErrorIs(t, err, row.want, name)
 	}
-	_, err := link.ParseKeys(slices.Repeat(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)), 17))
+	_, err := link.ParseKeys(slices.Repeat(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)), 17), nil)
 	require.ErrorContains(t, err, "16")
 }
 
@@ -175,7 +175,7 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add([]byte("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"))
 	f.Add([]byte("\x30\x84\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		keys, err := link.ParseKeys(b)
+		keys, err := link.ParseKeys(b, nil)
 		require.Equal(t, err == nil, len(keys) > 0)
 		for _, key := range keys {
 			require.GreaterOrEqual(t, key.N.BitLen(), 2048)

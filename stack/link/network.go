@@ -29,11 +29,19 @@ type Network struct {
 	authorities []authority
 }
 
+// KeyID names a network's key: the SHA-256 of its public key
+// (SubjectPublicKeyInfo), which `openssl pkey -pubout -outform DER` prints.
+type KeyID [32]byte
+
+// String gives the first 8 hex digits, which tell a network's few keys apart.
+func (id KeyID) String() string { return hex.EncodeToString(id[:4]) }
+
 // An authority is what a network derives from one of its keys.
 type authority struct {
 	key   *rsa.PrivateKey
 	label string // names key and network name without telling either
 	cert  *x509.Certificate
+	id    KeyID
 	seed  []byte // input of the derivation of secrets
 	name  string
 }
@@ -72,8 +80,11 @@ func newAuthority(name string, key *rsa.PrivateKey) (authority, error) {
 		return authority{}, err
 	}
 	a.label = hex.EncodeToString(label)
-	a.cert, err = newCACertificate(key, a.label)
-	return a, err
+	if a.cert, err = newCACertificate(key, a.label); err != nil {
+		return authority{}, err
+	}
+	a.id = sha256.Sum256(a.cert.RawSubjectPublicKeyInfo)
+	return a, nil
 }
 
 // keySeed is the canonical form of a private key: PKCS#1 bytes are not, because
@@ -109,6 +120,15 @@ func (n *Network) Secrets(purpose string) [][]byte {
 		secrets[i] = secret
 	}
 	return secrets
+}
+
+// Keys names the keys of the network: the first signs, all are accepted.
+func (n *Network) Keys() []KeyID {
+	ids := make([]KeyID, len(n.authorities))
+	for i := range n.authorities {
+		ids[i] = n.authorities[i].id
+	}
+	return ids
 }
 
 // signer is the authority that signs this node's leaf.

@@ -62,8 +62,11 @@ type output struct {
 
 // append queues head+body as one message: ErrFull if there is no room for it,
 // ErrClosed if the link is closed. It writes nothing.
-func (o *output) append(head, body []byte) error {
-	size := headerBytes + len(head) + len(body)
+func (o *output) append(head, body []byte) error { return o.appendAfter(nil, head, body) }
+
+// appendAfter queues what stands before the length of a message, and the message.
+func (o *output) appendAfter(before, head, body []byte) error {
+	size := len(before) + headerBytes + len(head) + len(body)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed || o.last {
@@ -76,7 +79,7 @@ func (o *output) append(head, body []byte) error {
 	if o.pending == nil {
 		o.pending = o.buffers.Get().(*buffer)
 	}
-	o.pending.b = appendFrame(o.pending.b, head, body)
+	o.pending.b = appendFrame(append(o.pending.b, before...), head, body)
 	o.messages++
 	return nil
 }

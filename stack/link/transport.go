@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -78,12 +78,11 @@ type Handler interface {
 // Transport makes and accepts links over one socket. All methods are safe for
 // concurrent use.
 type Transport struct {
-	network      *Network
 	socket       net.PacketConn
 	maxMessage   int
 	log          *slog.Logger
-	leaf         tls.Certificate
 	id           ID
+	credentials  atomic.Pointer[credentials] // replaced under mu, so that none of links misses it
 	quic         *quic.Transport
 	quicConfig   *quic.Config // of links that are dialled
 	trunkConfig  *quic.Config // of trunks that are dialled
@@ -121,7 +120,6 @@ func New(cfg Config) (*Transport, error) {
 		return nil, errors.New("link: Config needs Network and Socket")
 	}
 	t := &Transport{
-		network:    cfg.Network,
 		socket:     cfg.Socket,
 		maxMessage: cfg.MaxMessage,
 		log:        cfg.Log,
@@ -140,16 +138,18 @@ func New(cfg Config) (*Transport, error) {
 		t.log = slog.New(slog.DiscardHandler)
 	}
 	t.refusals = &refusals{log: t.log, counts: make(map[string]uint64), logged: make(map[string]time.Time)}
-	var err error
-	if t.leaf, t.id, err = newLeaf(t.network); err != nil {
+	leaf, id, err := newLeaf(cfg.Network)
+	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}
+	t.id = id
+	t.credentials.Store(&credentials{network: cfg.Network, leaf: leaf})
 	return t, t.prepareQUIC()
 }
 
 // prepareQUIC configures QUIC; its goroutines start at first use.
 func (t *Transport) prepareQUIC() error {
-	key, err := t.network.resetKey(t.socket.LocalAddr())
+	key, err := t.credentials.Load().network.resetKey(t.socket.LocalAddr())
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
 	}

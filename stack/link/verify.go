@@ -26,6 +26,7 @@ const (
 	refusedVersion       = "version"
 	refusedHello         = "hello"
 	refusedByPeer        = "refused-by-peer"
+	refusedKey           = "key-removed"
 )
 
 // tlsConfig is the configuration of one handshake with the peer at addr. If want
@@ -35,8 +36,9 @@ const (
 // look for a host name, and the server asks for a certificate but leaves it to
 // verify to insist, so that each refusal has its own word.
 func (t *Transport) tlsConfig(want ID, addr netip.AddrPort) *tls.Config {
+	current := t.credentials.Load()
 	return &tls.Config{
-		Certificates:           []tls.Certificate{t.leaf},
+		Certificates:           []tls.Certificate{current.leaf},
 		MinVersion:             tls.VersionTLS13,
 		MaxVersion:             tls.VersionTLS13,
 		NextProtos:             []string{alpn},
@@ -44,7 +46,7 @@ func (t *Transport) tlsConfig(want ID, addr netip.AddrPort) *tls.Config {
 		InsecureSkipVerify:     true, // VerifyConnection verifies
 		SessionTicketsDisabled: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
-			err := t.network.verify(s.PeerCertificates, want, t.id, time.Now())
+			err := current.network.verify(s.PeerCertificates, want, t.id, time.Now())
 			if refused := (*RefusedError)(nil); errors.As(err, &refused) {
 				t.refusals.add(refused, addr)
 			}

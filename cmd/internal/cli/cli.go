@@ -41,6 +41,7 @@ func commands() []command {
 		{"bench", "[options] request | broadcast | publish | tunnel", "measure a pattern through a node", bench},
 		{"status", "[-port P] [-json]", "show what the node at a port knows", status},
 		{"doctor", "[-port P] [-json]", "say why a node has no peers, and what to do", doctor},
+		{"keys", "[-port P] [-json]", "show which network keys the node at a port and its peers are on", keys},
 		{"demo", "", "three nodes, two services, one client, and a node that dies", demonstrate},
 	}
 }

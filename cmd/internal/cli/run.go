@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/project-iris/iris/cmd/internal/node"
 	"github.com/project-iris/iris/stack/discovery"
@@ -20,6 +22,7 @@ const defaultPort = 55555
 type nodeOptions struct {
 	dev       bool
 	net, rsa  string
+	rsaPass   string
 	port      int
 	bind      string
 	join      string
@@ -36,6 +39,7 @@ func runNode(ctx context.Context, std Streams, args []string) error {
 	flags.StringVar(&o.net, "net", "", "name of the cluster to join or create")
 	flags.IntVar(&o.port, "port", defaultPort, "relay endpoint for locally connecting clients")
 	flags.StringVar(&o.rsa, "rsa", "", "path to the RSA private key to use for data security")
+	flags.StringVar(&o.rsaPass, "rsa-pass", "", "path to a file whose first line is the passphrase of -rsa; it may also be in the environment as "+passVariable)
 	flags.StringVar(&o.bind, "bind", "", "ADDR/MASK: address to talk to other nodes from, and the subnet to look for them in")
 	flags.StringVar(&o.join, "join", "", "HOST[:PORT],…: hosts with other nodes, where the subnets do not reach ($"+joinVariable+" if not given)")
 	flags.StringVar(&o.state, "state", "", "FILE: keep where other nodes were, to find them again at once (under $"+stateVariable+" if set)")
@@ -48,6 +52,12 @@ func runNode(ctx context.Context, std Streams, args []string) error {
 	cfg, err := o.config(std.Err)
 	if err != nil {
 		return err
+	}
+	if !o.dev {
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		cfg.Reload = hangup
 	}
 	node.ShareProcessors()
 	n, err := node.New(cfg)
@@ -68,8 +78,8 @@ func (o nodeOptions) config(logs io.Writer) (node.Config, error) {
 		return cfg, usagef("-port %d: a port is 1 to 65535", o.port)
 	}
 	if o.dev {
-		if o.net != "" || o.rsa != "" || o.bind != "" || o.join != "" || o.state != "" {
-			return cfg, usagef("-dev runs alone with a random network: -net, -rsa, -bind, -join and -state do not go with it")
+		if o.net != "" || o.rsa != "" || o.rsaPass != "" || o.bind != "" || o.join != "" || o.state != "" {
+			return cfg, usagef("-dev runs alone with a random network: -net, -rsa, -rsa-pass, -bind, -join and -state do not go with it")
 		}
 		return cfg, nil
 	}
@@ -85,8 +95,8 @@ func (o nodeOptions) config(logs io.Writer) (node.Config, error) {
 		return cfg, err
 	}
 	cfg.State = stateFile(o.state)
-	cfg.Keys, err = readKeys(o.rsa)
-	return cfg, err
+	cfg.KeysIn = keyFile{path: o.rsa, pass: o.rsaPass}
+	return cfg, nil
 }
 
 const (

@@ -45,10 +45,16 @@ func printStatus(w io.Writer, s node.Status) error {
 	}
 	fmt.Fprintf(w, "network   %s (%s)\nnode      %s\naddress   %s\nuptime    %s\n",
 		s.Network, state, s.Node, s.Address, time.Duration(s.UptimeSeconds*float64(time.Second)).Round(time.Second))
+	if s.Keys != nil {
+		fmt.Fprintf(w, "key       %s\n", s.Keys.Signs)
+		if s.Keys.Failed != "" {
+			fmt.Fprintf(w, "KEY FILE NOT READ at %s, the keys from before are in use: %s\n", s.Keys.FailedAt.Format(time.RFC3339), s.Keys.Failed)
+		}
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(table, "\nPEER\tADDRESS\tROUND TRIP\n")
+	fmt.Fprintf(table, "\nPEER\tADDRESS\tROUND TRIP\tKEY\n")
 	for _, p := range s.Peers {
-		fmt.Fprintf(table, "%.16s\t%s\t%.2f ms\n", p.Node, p.Address, p.RoundTripMS)
+		fmt.Fprintf(table, "%.16s\t%s\t%.2f ms\t%s\n", p.Node, p.Address, p.RoundTripMS, p.Key)
 	}
 	fmt.Fprintf(table, "\nCLUSTER\tMEMBERS\tON NODE\n")
 	for _, c := range s.Clusters {

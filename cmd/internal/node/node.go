@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -36,7 +37,9 @@ const leaveLimit = 3 * time.Second
 type Config struct {
 	Dev     bool              // alone: no links, no key, a random network name
 	Network string            // name of the network
-	Keys    []*rsa.PrivateKey // the first signs, all are accepted
+	Keys    []*rsa.PrivateKey // the first signs, all are accepted; unless KeysIn is set
+	KeysIn  KeySource         // where the keys are, now and when they change; may be nil
+	Reload  <-chan os.Signal  // each asks for the keys to be read again at once; may be nil
 	Port    int               // of the relay endpoint
 	Bind    netip.Prefix      // address for other nodes, and the subnet to probe. If zero, all that the host has
 	Join    []discovery.Seed  // hosts that nodes are on, wherever they are
@@ -49,6 +52,7 @@ type Node struct {
 	cfg      Config
 	log      *slog.Logger
 	network  remote // zero in developer mode
+	keys     *keys  // nil in developer mode
 	overlay  *overlay.Overlay
 	patterns *patterns.Node
 	relay    *relay.Server
@@ -85,8 +89,9 @@ func New(cfg Config) (*Node, error) {
 
 // connectable prepares the layers that talk to other nodes.
 func (n *Node) connectable() error {
-	network, err := link.NewNetwork(n.cfg.Network, n.cfg.Keys...)
-	if err != nil {
+	var network *link.Network
+	var err error
+	if n.keys, network, err = newKeys(n.cfg, n.log); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
 	n.network.memory = newMemory(n.cfg.State, n.log)
@@ -107,9 +112,9 @@ func (n *Node) connectable() error {
 	n.tell(where)
 	n.network.prober, err = discovery.New(discovery.Config{
 		Conn:      n.network.transport,
-		Secrets:   network.Secrets("probe"),
+		Secrets:   network.Secrets(probeSecret),
 		Self:      n.id,
-		Mark:      mark(n.cfg.Keys[0]),
+		Mark:      mark(network.Keys()[0]),
 		Subnets:   where.subnets,
 		Rear:      where.rear,
 		Broadcast: where.broadcast,
@@ -123,6 +128,7 @@ func (n *Node) connectable() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), n.network.transport.Close())
 	}
+	n.keys.users = n.network
 	return nil
 }
 
@@ -183,6 +189,7 @@ func (n *Node) Run(ctx context.Context) error {
 			return n.network.prober.Run(ctx, func(id [32]byte, addr netip.AddrPort) { n.overlay.Candidate(id, addr) })
 		})
 		wg.Go(func() { n.network.memory.run(failed, n.knownAddresses) })
+		start("keys", n.keys.watch)
 	}
 	n.log.Info("node started", "node", n.id, "network", n.cfg.Network, "addr", n.address())
 	n.awaitConverged(failed)

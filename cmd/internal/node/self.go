@@ -37,8 +37,9 @@ func (n *Node) status() Status {
 		s.Converged = true
 	default:
 	}
+	peerKeys := n.peerKeys(&s)
 	for _, p := range n.overlay.Peers() {
-		s.Peers = append(s.Peers, Peer{p.ID.String(), p.Addr.String(), partsOfMS(p.RTT), n.link(p.ID)})
+		s.Peers = append(s.Peers, Peer{p.ID.String(), p.Addr.String(), partsOfMS(p.RTT), peerKeys[p.ID], n.link(p.ID)})
 	}
 	n.addTraffic(&s)
 	return s

@@ -13,6 +13,7 @@ type Status struct {
 	Version       string            `json:"version"`
 	Converged     bool              `json:"converged"`
 	UptimeSeconds float64           `json:"uptime_seconds"`
+	Keys          *Keys             `json:"keys,omitempty"` // nil in developer mode
 	Peers         []Peer            `json:"peers"`
 	Clusters      []Cluster         `json:"clusters"`
 	Topics        int               `json:"topics"` // that have subscribers, on any node
@@ -26,6 +27,7 @@ type Peer struct {
 	Node        string  `json:"node"`
 	Address     string  `json:"address"`
 	RoundTripMS float64 `json:"round_trip_ms"`
+	Key         string  `json:"key"` // that its certificate is signed with, as Keys names them; empty if it is just going
 	Link        Link    `json:"link"`
 }
 
