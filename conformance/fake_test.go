@@ -21,6 +21,7 @@ import (
 type fake struct {
 	mistake string // a name of mistakes, or empty
 	address string
+	quiet   time.Duration // after which a client is asked, and given up
 
 	mu      sync.Mutex // guards the fields below and those of its peers
 	peers   map[*peer]bool
@@ -44,6 +45,8 @@ type peer struct {
 	given    map[uint64]*call // of others
 	tunnels  map[uint64]*side
 	late     func() // what is done before the next frame
+	heard    *time.Timer
+	pinged   bool
 }
 
 // A call is a request that is unanswered.
@@ -57,7 +60,7 @@ type call struct {
 func newFake(t *testing.T, mistake string) *fake {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	f := &fake{mistake: mistake, address: listener.Addr().String(), peers: map[*peer]bool{}, members: map[string][]*peer{}, lastID: 1 << 63}
+	f := &fake{mistake: mistake, address: listener.Addr().String(), quiet: 15 * time.Second, peers: map[*peer]bool{}, members: map[string][]*peer{}, lastID: 1 << 63}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -123,11 +126,12 @@ func (f *fake) serve(p *peer) {
 	f.mu.Lock()
 	f.peers[p] = true
 	f.mu.Unlock()
-	_ = p.conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = p.conn.SetReadDeadline(time.Now().Add(time.Second))
 	r := wire.NewReader(p.conn, wire.HandshakeFrame)
 	opened, err := f.open(p, r)
 	if err == nil {
 		_ = p.conn.SetReadDeadline(time.Time{})
+		f.watch(p)
 		r.SetLimit(wire.DefaultLimits().Frame)
 		if f.mistake == "a frame of the limit is too large" {
 			r.SetLimit(wire.DefaultLimits().Frame - 1)
@@ -165,6 +169,25 @@ func (f *fake) serve(p *peer) {
 	f.mu.Lock()
 	delete(f.peers, p)
 	f.mu.Unlock()
+}
+
+// watch begins to keep the time of relay.md 6.2.
+func (f *fake) watch(p *peer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p.heard = time.AfterFunc(f.quiet, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		switch {
+		case p.closed || f.mistake == "a client that is quiet is not asked":
+		case !p.pinged:
+			p.pinged = true
+			p.send(wire.AppendPing(nil, 1))
+			p.heard.Reset(f.quiet)
+		case f.mistake != "a client that does not answer is kept":
+			p.end(wire.AppendBye(nil, wire.CodeUnresponsive, ""))
+		}
+	})
 }
 
 // open reads the hello and answers it.
@@ -239,7 +262,9 @@ func unexpected(text string) error { return &wire.Error{Code: wire.CodeUnexpecte
 // leave ends all that a connection has. The caller holds mu.
 func (f *fake) leave(p *peer) {
 	f.retire(p)
-	clear(p.topics)
+	if clear(p.topics); p.heard != nil {
+		p.heard.Stop()
+	}
 	for _, c := range p.given {
 		code := wire.CodeLost
 		if f.mistake == "a lost service is a timeout" {
@@ -292,6 +317,8 @@ func (f *fake) frame(p *peer, content []byte) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	p.pinged = false
+	p.heard.Reset(f.quiet)
 	if p.late != nil && op != wire.OpBye {
 		p.late()
 	}

@@ -2,6 +2,8 @@ package conformance
 
 // relayMutants are the mistakes of a fake.
 var relayMutants = []mutant{
+	{"a client that is quiet is not asked", "", []string{"RELAY-6.2-06/a-client-that-is-quiet-is-asked", "RELAY-6.2-07/a-client-that-does-not-answer-is-given-up"}},
+	{"a client that does not answer is kept", "", []string{"RELAY-6.2-07/a-client-that-does-not-answer-is-given-up"}},
 	{"64 headers are too many", "", nil},
 	{"a broadcast to nobody is ok", "", nil},
 	{"a budget is passed on in seconds", "", nil},
@@ -93,4 +95,3 @@ var relayMutants = []mutant{
 	{"what is too large is not told", "", nil},
 	{"whoever asks may accept", "", nil},
 }
-var bindingMutants = []mutant{}

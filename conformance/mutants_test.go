@@ -26,14 +26,24 @@ type mutant struct {
 	cases   []string
 }
 
+// quick is how soon a double pings, and gives up, while slow cases are played.
+const quick = 300 * time.Millisecond
+
 // longSteps is from how many steps on a case is left out for the mutants that it
 // is not meant for.
 const longSteps = 500
+
+// slow tells whether slow cases see a mutant; then only these are played.
+func (m mutant) slow() bool {
+	return slices.ContainsFunc(Cases(), func(c Case) bool { return c.slow && slices.Contains(m.cases, c.ID) })
+}
 
 // plays tells whether a case is played against a mutant in a shape: those that
 // see it in every shape, the others whole.
 func (m mutant) plays(c Case, shape Shape) bool {
 	switch {
+	case c.slow || m.slow():
+		return c.slow && m.slow()
 	case *allMutants || slices.Contains(m.cases, c.ID):
 		return true
 	case c.alone || len(c.steps) >= longSteps:
@@ -46,6 +56,7 @@ func (m mutant) plays(c Case, shape Shape) bool {
 // not meant to fail is played again with more patience: the machine may be slow.
 func (m mutant) failing(t *testing.T, run func(Suite) ([]Result, error)) map[string]string {
 	play := func(s Suite) map[string]string {
+		s.Slow = m.slow()
 		results, err := run(s)
 		if err != nil {
 			t.Errorf("%s: %v", m.mistake, err)
@@ -71,7 +82,7 @@ func (m mutant) failing(t *testing.T, run func(Suite) ([]Result, error)) map[str
 
 // hunt plays against all mutants, several at once, and compares.
 func hunt(t *testing.T, mutants []mutant, run func(m mutant, s Suite) ([]Result, error)) {
-	places := make(chan struct{}, 4)
+	places := make(chan struct{}, 8)
 	var wg sync.WaitGroup
 	for _, m := range mutants {
 		places <- struct{}{}
@@ -96,6 +107,9 @@ func hunt(t *testing.T, mutants []mutant, run func(m mutant, s Suite) ([]Result,
 func TestEveryBrokenRelayIsCaughtByItsCasesAlone(t *testing.T) {
 	hunt(t, relayMutants, func(m mutant, s Suite) ([]Result, error) {
 		fake := newFake(t, m.mistake)
+		if m.slow() {
+			fake.quiet = quick
+		}
 		s.Dial, s.Port = fake.dial, fake.port()
 		return s.Run(t.Context())
 	})
@@ -104,6 +118,9 @@ func TestEveryBrokenRelayIsCaughtByItsCasesAlone(t *testing.T) {
 func TestEveryBrokenBindingIsCaughtByItsCasesAlone(t *testing.T) {
 	hunt(t, bindingMutants, func(m mutant, s Suite) ([]Result, error) {
 		s.Subject = []string{os.Args[0], "fake-subject", m.mistake}
+		if m.slow() {
+			s.Subject = append(s.Subject, quick.String())
+		}
 		return s.Run(t.Context())
 	})
 }
