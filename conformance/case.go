@@ -44,6 +44,7 @@ type Case struct {
 	Why    string   // what it proves, for people; may be empty
 	Script string   // the steps as they are written
 
+	file     string // where it is written
 	endpoint string // where the subject finds the suite: tcp (empty), unix or unsafe
 	whole    bool   // played in one shape: its bytes are few, or its time is long
 	alone    bool   // no other case at the same time

@@ -128,6 +128,10 @@ func (c *fakeClient) open() (failure, text string, r *wire.Reader) {
 	}
 	hello := c.hello()
 	_, _ = nc.Write(hello)
+	if c.s.mistake == "a welcome that does not come is asked for" {
+		asking := time.AfterFunc(100*time.Millisecond, func() { _, _ = nc.Write(wire.AppendPing(nil, 1)) })
+		defer asking.Stop()
+	}
 	r = wire.NewReader(nc, wire.HandshakeFrame)
 	w, failure, text := c.welcome(r)
 	if failure != "" {
@@ -170,8 +174,6 @@ func (c *fakeClient) dial() (net.Conn, error) {
 func (c *fakeClient) hello() []byte {
 	hello := wire.AppendHello(nil, wire.Hello{Min: 1, Max: 1, Cluster: []byte(c.cluster)})
 	switch c.s.mistake {
-	case "a ping comes before the welcome":
-		hello = wire.AppendPing(hello, 1)
 	case "names are cut at 64 bytes":
 		hello = wire.AppendHello(nil, wire.Hello{Min: 1, Max: 1, Cluster: []byte(c.cluster[:min(64, len(c.cluster))])})
 	case "a head has two bytes more than it needs":
@@ -204,8 +206,10 @@ func (c *fakeClient) begin() {
 		return
 	}
 	c.attached = true
-	if c.service && c.s.mistake != "credit is not granted" {
+	if c.service {
 		c.grant(wire.KindRequest, c.slots)
+	}
+	if c.service && c.s.mistake != "credit for broadcasts is not granted" {
 		c.grant(wire.KindBroadcast, 1000)
 	}
 	topics := c.topics
@@ -303,7 +307,7 @@ func (c *fakeClient) read(r *wire.Reader) {
 		}
 		if err != nil {
 			var broken *wire.Error
-			if errors.As(err, &broken) && c.nc != nil && c.s.mistake != "it goes without a bye" {
+			if errors.As(err, &broken) && c.nc != nil && (broken.Code != wire.CodeTooLarge || c.s.mistake != "what is too large is not told") {
 				code := broken.Code
 				if code == wire.CodeTooLarge && c.s.mistake == "too large is malformed" {
 					code = wire.CodeMalformed

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"time"
@@ -159,8 +160,8 @@ func (c *fakeClient) frame(content []byte) error {
 	switch op {
 	case wire.OpPing:
 		token, err := wire.ParsePing(content)
-		if c.s.mistake == "a pong has another token" {
-			token++
+		if c.s.mistake == "a token has 32 bits" {
+			token = uint64(uint32(token))
 		}
 		switch {
 		case err != nil:
@@ -381,13 +382,15 @@ func (s *fakeSubject) reply(cmd fakeCommand) {
 		r.Code = wire.CodeInvalid
 	case s.mistake == "a handler's headers are left out":
 		r.Headers = nil
-	case s.mistake == "a text is cut within a character" && len(r.Text) > 16_000:
-		r.Text = []byte(*cmd.Error)[:16_384]
 	}
-	c.send(wire.AppendReply(nil, r))
-	switch s.mistake {
-	case "credit is not granted again":
-	case "all credit is granted again":
+	frame := wire.AppendReply(nil, r)
+	if i := bytes.LastIndex(frame, []byte("✓")); i > 16_000 && s.mistake == "a text is cut within a character" {
+		frame[i+2] = '.'
+	}
+	c.send(frame)
+	switch {
+	case s.mistake == "credit is not granted again":
+	case s.mistake == "a failure grants all credit again" && r.Code != wire.CodeOK:
 		c.grant(wire.KindRequest, wire.MaxCredit)
 	default:
 		c.grant(wire.KindRequest, 1)

@@ -227,7 +227,7 @@ func (f *fake) open(p *peer, r *wire.Reader) (bool, error) {
 	}
 	p.cluster = string(hello.Cluster)
 	p.send(wire.AppendWelcome(nil, w))
-	if p.cluster != "" {
+	if p.cluster != "" && !wire.Reserved(hello.Cluster) {
 		f.members[p.cluster] = append(f.members[p.cluster], p)
 	}
 	return true, nil

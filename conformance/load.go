@@ -121,6 +121,7 @@ func loadFile(name string, mode Mode, text []byte) ([]Case, error) {
 			}
 			return nil, at
 		}
+		c.file = name
 		cases = append(cases, c)
 	}
 	return cases, nil

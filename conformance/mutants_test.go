@@ -16,7 +16,7 @@ import (
 
 var (
 	update     = flag.Bool("update", false, "write docs/mutants.md")
-	allMutants = flag.Bool("all-mutants", false, "play the long cases too, and every shape, against every mutant")
+	allMutants = flag.Bool("all-mutants", false, "play all cases against every mutant, not only those of its themes")
 )
 
 // A mutant is a mistake of a double, and all the cases that can see it.
@@ -31,7 +31,7 @@ const quick = 300 * time.Millisecond
 
 // longSteps is from how many steps on a case is left out for the mutants that it
 // is not meant for.
-const longSteps = 500
+const longSteps = 200
 
 // slow tells whether slow cases see a mutant; then only these are played.
 func (m mutant) slow() bool {
@@ -39,17 +39,20 @@ func (m mutant) slow() bool {
 }
 
 // plays tells whether a case is played against a mutant in a shape: those that
-// see it in every shape, the others whole.
+// see it in every shape, the others whole. Without -all-mutants the others are
+// those of the same files, but for the long ones.
 func (m mutant) plays(c Case, shape Shape) bool {
 	switch {
 	case c.slow || m.slow():
 		return c.slow && m.slow()
-	case *allMutants || slices.Contains(m.cases, c.ID):
+	case slices.Contains(m.cases, c.ID):
 		return true
+	case *allMutants || shape != Whole:
+		return shape == Whole
 	case c.alone || len(c.steps) >= longSteps:
 		return false
 	}
-	return shape == Whole
+	return slices.ContainsFunc(Cases(), func(other Case) bool { return other.file == c.file && slices.Contains(m.cases, other.ID) })
 }
 
 // failing are the cases that do not pass, by id, with what they say. One that is
