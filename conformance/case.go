@@ -44,9 +44,11 @@ type Case struct {
 	Why    string   // what it proves, for people; may be empty
 	Script string   // the steps as they are written
 
+	file     string // where it is written
 	endpoint string // where the subject finds the suite: tcp (empty), unix or unsafe
 	whole    bool   // played in one shape: its bytes are few, or its time is long
 	alone    bool   // no other case at the same time
+	slow     bool   // takes a quarter of a minute or longer: played when asked for
 	steps    []step
 }
 

@@ -3,7 +3,11 @@ package conformance
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/project-iris/iris/spec/endpoint"
@@ -20,6 +24,7 @@ type fakeClient struct {
 	slots     uint32 // requests at once
 	maxTunnel int
 	reconnect time.Duration
+	attached  bool // once
 
 	nc       net.Conn // nil while there is none
 	limits   wire.Limits
@@ -35,11 +40,17 @@ type fakeClient struct {
 	draining int // id of the command
 	drained  bool
 	leaving  bool
+	credit   [3]uint32 // that the node has
+	held     []byte    // a frame that another overtakes
+	pongs    []uint64  // that wait for the handlers
+	heard    *time.Timer
+	pinged   bool
 }
 
 // A fakeCall waits for a reply or a done.
 type fakeCall struct {
 	id   int
+	cmd  fakeCommand // a request
 	done func(code wire.Code)
 }
 
@@ -83,7 +94,7 @@ func (c *fakeClient) live(id int) {
 			if name == "" || c.over {
 				break
 			}
-			if name == "name" || name == "version" {
+			if name == "name" && c.s.mistake != "a refusal is never for good" || name == "version" || name == "limit" && c.s.mistake == "limit is for good" {
 				c.giveUp(name)
 				return
 			}
@@ -111,20 +122,24 @@ func (c *fakeClient) giveUp(text string) {
 
 // open attaches once, and begins what a session begins with.
 func (c *fakeClient) open() (failure, text string, r *wire.Reader) {
-	nc, err := endpoint.Dial(context.Background(), c.port)
+	nc, err := c.dial()
 	if err != nil {
 		return "no-node", err.Error(), nil
 	}
-	hello := wire.AppendHello(nil, wire.Hello{Min: 1, Max: 1, Cluster: []byte(c.cluster)})
-	if c.s.mistake == "a ping comes before the welcome" {
-		hello = wire.AppendPing(hello, 1)
-	}
+	hello := c.hello()
 	_, _ = nc.Write(hello)
+	if c.s.mistake == "a welcome that does not come is asked for" {
+		asking := time.AfterFunc(100*time.Millisecond, func() { _, _ = nc.Write(wire.AppendPing(nil, 1)) })
+		defer asking.Stop()
+	}
 	r = wire.NewReader(nc, wire.HandshakeFrame)
 	w, failure, text := c.welcome(r)
 	if failure != "" {
 		_ = nc.Close()
 		return failure, text, nil
+	}
+	if c.s.mistake == "the limits of the welcome are not looked at" {
+		w.Limits = wire.DefaultLimits()
 	}
 	r.SetLimit(w.Limits.Frame)
 	c.s.mu.Lock()
@@ -134,26 +149,101 @@ func (c *fakeClient) open() (failure, text string, r *wire.Reader) {
 		return "closed", "", nil
 	}
 	c.nc, c.limits, c.leaving = nc, w.Limits, false
+	c.credit = [3]uint32{}
+	c.watch(nc)
 	c.calls, c.given, c.tunnels = map[uint64]*fakeCall{}, map[uint64]*fakeGiven{}, map[uint64]*fakeTunnel{}
 	c.begin()
 	return "", "", r
 }
 
+// dial finds the node: relay.md 1.2.
+func (c *fakeClient) dial() (net.Conn, error) {
+	tcp := "127.0.0.1:" + strconv.Itoa(c.port)
+	switch c.s.mistake {
+	case "the socket is passed over":
+		return net.Dial("tcp", tcp)
+	case "any folder is trusted":
+		path := filepath.Join(os.Getenv("IRIS_RUNTIME_DIR"), strconv.Itoa(c.port)+".sock")
+		if nc, err := net.Dial("unix", path); err == nil {
+			return nc, nil
+		}
+	}
+	return endpoint.Dial(context.Background(), c.port)
+}
+
+func (c *fakeClient) hello() []byte {
+	hello := wire.AppendHello(nil, wire.Hello{Min: 1, Max: 1, Cluster: []byte(c.cluster)})
+	switch c.s.mistake {
+	case "names are cut at 64 bytes":
+		hello = wire.AppendHello(nil, wire.Hello{Min: 1, Max: 1, Cluster: []byte(c.cluster[:min(64, len(c.cluster))])})
+	case "a head has two bytes more than it needs":
+		hello = append([]byte{0xc6, 0, 0, 0}, hello[1:]...)
+	}
+	return hello
+}
+
+// watch begins to keep the time of relay.md 6.2. The caller holds mu.
+func (c *fakeClient) watch(nc net.Conn) {
+	c.pinged = false
+	c.heard = time.AfterFunc(c.s.quiet, func() {
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		switch {
+		case c.nc != nc || c.s.mistake == "a node that is quiet is not asked":
+		case !c.pinged:
+			c.pinged = true
+			c.send(wire.AppendPing(nil, 1))
+			c.heard.Reset(c.s.quiet)
+		case c.s.mistake != "a node that does not answer is kept":
+			c.send(wire.AppendBye(nil, wire.CodeUnresponsive, ""))
+			_ = nc.Close()
+		}
+	})
+}
+
 func (c *fakeClient) begin() {
-	if c.service && c.s.mistake != "credit is not granted" {
-		c.send(wire.AppendCredit(nil, wire.KindRequest, c.slots))
-		c.send(wire.AppendCredit(nil, wire.KindBroadcast, 1000))
+	if c.attached && c.s.mistake == "credit is granted once for all" {
+		return
+	}
+	c.attached = true
+	if c.service {
+		c.grant(wire.KindRequest, c.slots)
+	}
+	if c.service && c.s.mistake != "credit for broadcasts is not granted" {
+		c.grant(wire.KindBroadcast, 1000)
 	}
 	topics := c.topics
 	c.topics = map[string]bool{}
 	if len(topics) > 0 {
-		c.send(wire.AppendCredit(nil, wire.KindEvent, 1000))
+		c.grant(wire.KindEvent, 1000)
 	}
 	for topic := range topics {
-		if c.s.mistake != "subscriptions are forgotten" {
+		switch c.s.mistake {
+		case "subscriptions are forgotten":
+			continue
+		case "subscriptions are asked for twice":
 			c.subscribe(0, topic)
 		}
+		c.subscribe(0, topic)
 	}
+}
+
+// grant grants credit.
+func (c *fakeClient) grant(kind, n uint32) {
+	c.credit[kind] += n
+	c.send(wire.AppendCredit(nil, kind, n))
+}
+
+// take uses up a credit. relay.md 5.5.
+func (c *fakeClient) take(kind uint32) error {
+	if c.credit[kind] == 0 {
+		if c.s.mistake == "a message without credit is taken" {
+			return nil
+		}
+		return unexpected("no credit")
+	}
+	c.credit[kind]--
+	return nil
 }
 
 func (c *fakeClient) welcome(r *wire.Reader) (w wire.Welcome, failure, text string) {
@@ -165,7 +255,7 @@ func (c *fakeClient) welcome(r *wire.Reader) (w wire.Welcome, failure, text stri
 			err = bad
 		case op == wire.OpWelcome:
 			w, err = wire.ParseWelcome(content)
-			if err == nil && w.Version != 1 {
+			if err == nil && w.Version != 1 && c.s.mistake != "any version of a welcome is taken" {
 				return w, "protocol", "version"
 			}
 		case op == wire.OpRefuse:
@@ -175,6 +265,9 @@ func (c *fakeClient) welcome(r *wire.Reader) (w wire.Welcome, failure, text stri
 					if number == uint64(code) {
 						return w, name, text
 					}
+				}
+				if c.s.mistake == "a refusal that is not listed is other" {
+					return w, "other", text
 				}
 				return w, "not-ready", text
 			}
@@ -214,8 +307,15 @@ func (c *fakeClient) read(r *wire.Reader) {
 		}
 		if err != nil {
 			var broken *wire.Error
-			if errors.As(err, &broken) && c.nc != nil && c.s.mistake != "it goes without a bye" {
-				c.send(wire.AppendBye(nil, broken.Code, broken.Text))
+			if errors.As(err, &broken) && c.nc != nil && (broken.Code != wire.CodeTooLarge || c.s.mistake != "what is too large is not told") {
+				code := broken.Code
+				if code == wire.CodeTooLarge && c.s.mistake == "too large is malformed" {
+					code = wire.CodeMalformed
+				}
+				c.send(wire.AppendBye(nil, code, broken.Text))
+			}
+			if c.s.mistake == "a cut frame is an error of the protocol" && errors.Is(err, io.ErrUnexpectedEOF) {
+				c.giveUp("a cut frame")
 			}
 			c.lose()
 			return
@@ -228,8 +328,13 @@ func (c *fakeClient) lose() {
 	if c.nc != nil {
 		_ = c.nc.Close()
 		c.nc = nil
+		c.heard.Stop()
 	}
 	for _, call := range c.calls {
+		if call.cmd.Op != "" && !c.over && c.s.mistake == "a lost request is sent again" {
+			c.waiting = append(c.waiting, call.cmd)
+			continue
+		}
 		c.s.fail(call.id, "lost", "")
 	}
 	for _, t := range c.tunnels {
@@ -246,9 +351,14 @@ func (c *fakeClient) lose() {
 
 // close ends the connection for good.
 func (c *fakeClient) close() {
-	c.send(wire.AppendBye(nil, wire.CodeOK, ""))
+	if c.s.mistake != "a close says no bye" {
+		c.send(wire.AppendBye(nil, wire.CodeOK, ""))
+	}
 	c.over = true
 	for _, call := range c.calls {
+		if c.s.mistake == "a close leaves requests unanswered" {
+			delete(c.s.open, call.id)
+		}
 		c.s.fail(call.id, "closed", "")
 	}
 	for _, cmd := range c.waiting {

@@ -29,10 +29,19 @@ type fakeTunnel struct {
 
 func (c *fakeClient) openTunnel(cmd fakeCommand, headers wire.Headers) {
 	c.lastID++
+	if c.s.mistake == "an id of a tunnel is used again" {
+		for c.lastID > 1 && c.tunnels[c.lastID-1] == nil && c.calls[c.lastID-1] == nil {
+			c.lastID--
+		}
+	}
 	t := &fakeTunnel{c: c, id: c.lastID, opened: cmd.ID, granted: fakeWindow}
 	c.tunnels[t.id], c.s.tunnels[cmd.Tunnel] = t, t
-	c.s.bound(cmd, func(string) { t.abort(wire.CodeCancelled, "") })
-	o := wire.Open{ID: t.id, Cluster: []byte(cmd.Cluster), Budget: cmd.budget(), Window: fakeWindow, Headers: headers}
+	c.s.bound(cmd, func(string) {
+		if c.s.mistake != "an open is given up in silence" {
+			t.abort(wire.CodeCancelled, "")
+		}
+	})
+	o := wire.Open{ID: t.id, Cluster: []byte(cmd.Cluster), Budget: c.s.budget(cmd), Window: fakeWindow, Headers: headers}
 	c.send(wire.AppendOpen(nil, o))
 }
 
@@ -67,13 +76,22 @@ func (c *fakeClient) tunnelFrame(op wire.Op, content []byte) error {
 		c.s.ok(t.opened, line{"headers": headers})
 	case wire.OpData:
 		d, err := wire.ParseData(content)
-		if t := c.tunnels[d.ID]; err == nil && t != nil {
+		t := c.tunnels[d.ID]
+		switch {
+		case err != nil:
+			return err
+		case t != nil:
 			return t.data(d)
+		case c.s.mistake == "data of a tunnel that has ended ends the connection":
+			return unexpected("no such tunnel")
 		}
-		return err
+		return nil
 	case wire.OpAllow:
 		id, n, err := wire.ParseAllow(content)
 		if t := c.tunnels[id]; err == nil && t != nil {
+			if c.s.mistake == "an allow replaces what is left" {
+				t.allowed = 0
+			}
 			t.allowed, err = wire.AddAllowance(t.allowed, n)
 			t.pump()
 		}
@@ -84,10 +102,16 @@ func (c *fakeClient) tunnelFrame(op wire.Op, content []byte) error {
 		if err != nil || t == nil {
 			return err
 		}
+		if t.theirEnd && c.s.mistake == "a second finish is passed over" {
+			return nil
+		}
 		if t.theirEnd {
 			return unexpected("a second finish")
 		}
 		t.theirEnd = true
+		if len(t.part) > 0 && c.s.mistake == "half a message is the last one" {
+			t.messages, t.part = append(t.messages, t.part), nil
+		}
 		if len(t.part) > 0 {
 			t.abort(wire.CodeFailed, "a message was broken")
 			t.end("other", "a message was broken")
@@ -100,7 +124,7 @@ func (c *fakeClient) tunnelFrame(op wire.Op, content []byte) error {
 		if err != nil || t == nil {
 			return err
 		}
-		name := outcome(code)
+		name := c.outcome(code)
 		if code == wire.CodeOK {
 			name = "closed"
 		}
@@ -144,6 +168,9 @@ func (t *fakeTunnel) command(cmd fakeCommand) {
 	case cmd.Op == "tunnel-send" && (t.over || t.finished):
 		s.fail(cmd.ID, "closed", "")
 	case cmd.Op == "tunnel-close" && cmd.How == "abort":
+		if s.mistake == "the reason of an abort is left out" {
+			cmd.Reason = ""
+		}
 		code := wire.CodeFailed
 		if cmd.Reason == "" {
 			code = wire.CodeOK
@@ -153,6 +180,11 @@ func (t *fakeTunnel) command(cmd fakeCommand) {
 		}
 		t.end("closed", "")
 		s.ok(cmd.ID, nil)
+	case cmd.Op == "tunnel-send" && len(cmd.Payload) == 0 && s.mistake == "an empty message is not sent":
+		s.ok(cmd.ID, nil)
+	case cmd.Op == "tunnel-close" && s.mistake == "a finish does not wait for data":
+		t.queue = append([]fakeCommand{cmd}, t.queue...)
+		t.pump()
 	default:
 		t.queue = append(t.queue, cmd)
 		t.pump()
@@ -166,6 +198,9 @@ func (t *fakeTunnel) pump() {
 		if cmd.Op == "tunnel-close" {
 			t.c.send(wire.AppendFinish(nil, t.id))
 			t.finished = true
+			if t.c.s.mistake == "a finish ends both directions" {
+				t.theirEnd = true
+			}
 			if cmd.How == "close" && !t.theirEnd {
 				t.closes = append(t.closes, cmd.ID)
 			} else {
@@ -202,7 +237,7 @@ func (t *fakeTunnel) data(d wire.Data) error {
 	}
 	t.granted -= min(t.granted, uint32(d.Cost()))
 	t.part = append(t.part, d.Payload...)
-	if d.Last {
+	if d.Last || t.c.s.mistake == "a chunk is a message" {
 		t.messages = append(t.messages, append([]byte{}, t.part...))
 		t.part = nil
 	}
@@ -269,6 +304,9 @@ func (t *fakeTunnel) end(why, text string) {
 	t.over = true
 	if t.why == "" {
 		t.why, t.text = why, text
+	}
+	if t.c.s.mistake == "a broken tunnel does not wake who sends" {
+		t.queue = nil
 	}
 	delete(t.c.tunnels, t.id)
 	t.c.s.fail(t.opened, why, text)

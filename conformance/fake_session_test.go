@@ -1,9 +1,11 @@
 package conformance
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"time"
+	"unicode/utf8"
 
 	"github.com/project-iris/iris/spec/wire"
 )
@@ -27,8 +29,7 @@ func (c *fakeClient) command(cmd fakeCommand) {
 		s.bound(cmd, nil)
 		c.waiting = append(c.waiting, cmd)
 		return
-	case len(cmd.Cluster) > int(c.limits.Name) || len(cmd.Topic) > int(c.limits.Name) || len(cmd.Payload) > int(c.limits.Payload),
-		len(cmd.Headers) > 64, len(wire.EncodeHeaders(cmd.Headers)) > int(c.limits.Headers):
+	case c.tooLarge(cmd):
 		s.fail(cmd.ID, "too-large", "")
 		return
 	case cmd.Op == "request" && cmd.Cluster == "":
@@ -46,28 +47,64 @@ func (c *fakeClient) command(cmd fakeCommand) {
 	case "request":
 		c.request(cmd, headers)
 	case "broadcast":
-		c.send(wire.AppendBroadcast(nil, wire.Broadcast{Cluster: []byte(cmd.Cluster), Headers: headers, Payload: cmd.Payload}))
+		frame := wire.AppendBroadcast(nil, wire.Broadcast{Cluster: []byte(cmd.Cluster), Headers: headers, Payload: cmd.Payload})
+		if s.mistake == "two broadcasts change places" && string(cmd.Payload) == "41" {
+			c.held = frame
+		} else {
+			c.send(append(frame, c.held...))
+			c.held = nil
+		}
 		s.ok(cmd.ID, nil)
 	case "publish":
 		c.send(wire.AppendPublish(nil, wire.Publish{Topic: []byte(cmd.Topic), Headers: headers, Payload: cmd.Payload}))
 		s.ok(cmd.ID, nil)
 	case "subscribe":
-		c.send(wire.AppendCredit(nil, wire.KindEvent, 1000))
+		if s.mistake != "credit for events comes behind the subscribe" {
+			c.grant(wire.KindEvent, 1000)
+		}
 		c.subscribe(cmd.ID, cmd.Topic)
+		if s.mistake == "credit for events comes behind the subscribe" {
+			c.grant(wire.KindEvent, 1000)
+		}
 		if s.mistake == "a subscribe does not wait" {
 			s.ok(cmd.ID, nil)
 		}
 	case "unsubscribe":
-		id := c.call(cmd.ID, func(wire.Code) { delete(c.topics, cmd.Topic) })
+		id := c.call(cmd.ID, func(wire.Code) {
+			if s.mistake != "an unsubscribe changes nothing" {
+				delete(c.topics, cmd.Topic)
+			}
+		})
 		c.send(wire.AppendUnsubscribe(nil, id, []byte(cmd.Topic)))
 	case "tunnel-open":
 		c.openTunnel(cmd, headers)
 	case "drain":
 		c.draining = cmd.ID
 		c.send(wire.AppendDrain(nil))
+		if s.mistake == "a drain does not wait" {
+			c.drained = true
+			c.settle()
+		}
 	default:
 		s.fail(cmd.ID, "unsupported", "")
 	}
+}
+
+// tooLarge tells whether a command breaks the node's limits. relay.md 4.1.
+func (c *fakeClient) tooLarge(cmd fakeCommand) bool {
+	payload, headers, name := int(c.limits.Payload), 64, len(cmd.Cluster)
+	switch c.s.mistake {
+	case "a payload of the limit is too large":
+		payload--
+	case "a payload may have a byte more":
+		payload++
+	case "64 headers are too many":
+		headers--
+	case "names are counted in characters":
+		name = utf8.RuneCountInString(cmd.Cluster)
+	}
+	return name > int(c.limits.Name) || len(cmd.Topic) > int(c.limits.Name) || len(cmd.Payload) > payload ||
+		len(cmd.Headers) > headers || len(wire.EncodeHeaders(cmd.Headers)) > int(c.limits.Headers)
 }
 
 // call makes an id under which the node tells the outcome.
@@ -75,14 +112,14 @@ func (c *fakeClient) call(id int, done func(wire.Code)) uint64 {
 	if c.lastID++; c.s.mistake == "all requests have one id" {
 		c.lastID = 1
 	}
-	c.calls[c.lastID] = &fakeCall{id, done}
+	c.calls[c.lastID] = &fakeCall{id: id, done: done}
 	return c.lastID
 }
 
 func (c *fakeClient) subscribe(id int, topic string) {
 	c.topics[topic] = true
 	number := c.call(id, func(code wire.Code) {
-		if code != wire.CodeOK {
+		if code != wire.CodeOK && c.s.mistake != "a refused subscribe is subscribed" {
 			delete(c.topics, topic)
 		}
 	})
@@ -91,16 +128,23 @@ func (c *fakeClient) subscribe(id int, topic string) {
 
 func (c *fakeClient) request(cmd fakeCommand, headers wire.Headers) {
 	id := c.call(cmd.ID, nil)
+	c.calls[id].cmd = cmd
 	c.s.bound(cmd, func(string) {
 		if c.s.mistake != "a cancel is not told" {
 			c.send(wire.AppendCancel(nil, id))
 		}
 	})
-	c.send(wire.AppendRequest(nil, wire.Request{ID: id, Cluster: []byte(cmd.Cluster), Budget: cmd.budget(), Headers: headers, Payload: cmd.Payload}))
+	c.send(wire.AppendRequest(nil, wire.Request{ID: id, Cluster: []byte(cmd.Cluster), Budget: c.s.budget(cmd), Headers: headers, Payload: cmd.Payload}))
 }
 
 // outcome names a code for the suite. relay.md 7.2.
-func outcome(code wire.Code) string {
+func (c *fakeClient) outcome(code wire.Code) string {
+	switch {
+	case code == wire.CodeClosing && c.s.mistake == "closing is lost":
+		return "lost"
+	case code > wire.CodeInvalid && c.s.mistake == "a code that is not listed is other":
+		return "other"
+	}
 	if name := codeName(uint64(code)); name != "" {
 		return name
 	}
@@ -116,10 +160,14 @@ func (c *fakeClient) frame(content []byte) error {
 	switch op {
 	case wire.OpPing:
 		token, err := wire.ParsePing(content)
-		if c.s.mistake == "a pong has another token" {
-			token++
+		if c.s.mistake == "a token has 32 bits" {
+			token = uint64(uint32(token))
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case len(c.given) > 0 && c.s.mistake == "a ping waits for the handlers":
+			c.pongs = append(c.pongs, token)
+		default:
 			c.send(wire.AppendPong(nil, token))
 		}
 		return err
@@ -127,8 +175,12 @@ func (c *fakeClient) frame(content []byte) error {
 		_, err := wire.ParsePong(content)
 		return err
 	case wire.OpBye:
-		if _, _, err := wire.ParseBye(content); err != nil {
+		code, _, err := wire.ParseBye(content)
+		if err != nil {
 			return err
+		}
+		if code > wire.CodeUnresponsive && c.s.mistake == "a bye that is not listed is for good" {
+			c.giveUp("a bye")
 		}
 		return net.ErrClosed
 	case wire.OpLeaving:
@@ -157,8 +209,14 @@ func (c *fakeClient) answered(op wire.Op, content []byte) error {
 		var text string
 		r.ID, r.Code, text, err = wire.ParseDone(content)
 		r.Text = []byte(text)
+		if content[0] != 0x94 && c.s.mistake == "a further field is refused" {
+			return &wire.Error{Code: wire.CodeMalformed}
+		}
 	}
 	call := c.calls[r.ID]
+	if err == nil && call == nil && c.s.mistake == "a late reply ends the connection" {
+		return unexpected("nobody asked")
+	}
 	if err != nil || call == nil {
 		return err
 	}
@@ -166,11 +224,22 @@ func (c *fakeClient) answered(op wire.Op, content []byte) error {
 	if call.done != nil {
 		call.done(r.Code)
 	}
-	headers := map[string]string{}
-	for name, value := range r.Headers.All() {
-		headers[name] = value
+	headers := c.headers(r.Headers)
+	if c.s.mistake == "headers of a reply are left out" {
+		headers = nil
+	}
+	text := string(r.Text)
+	switch {
+	case c.s.mistake == "a failure is told in words of its own":
+		text = "remote: " + text
+	case c.s.mistake == "a failure without a text has one" && text == "":
+		text = "unknown"
+	case c.s.mistake == "a text is cut at 1,000 bytes":
+		text = text[:min(1000, len(text))]
 	}
 	switch {
+	case r.Code == wire.CodeOK && op == wire.OpReply && len(r.Payload) == 0 && c.s.mistake == "an empty reply is nil":
+		c.s.ok(call.id, line{"payload": nil, "headers": headers})
 	case r.Code == wire.CodeOK && op == wire.OpDone:
 		c.s.ok(call.id, nil)
 	case r.Code == wire.CodeOK || c.s.mistake == "a payload makes a success" && len(r.Payload) > 0:
@@ -178,19 +247,29 @@ func (c *fakeClient) answered(op wire.Op, content []byte) error {
 	case c.s.mistake == "overloaded is no-service" && r.Code == wire.CodeOverloaded:
 		c.s.fail(call.id, "no-service", "")
 	default:
-		c.s.fail(call.id, outcome(r.Code), string(r.Text))
+		c.s.fail(call.id, c.outcome(r.Code), text)
 	}
 	return nil
+}
+
+// headers are those that count: relay.md 5.3.
+func (c *fakeClient) headers(h wire.Headers) map[string]string {
+	m := map[string]string{}
+	for name, value := range h.All() {
+		if _, twice := m[name]; !twice || c.s.mistake != "of a header that comes twice the first counts" {
+			m[name] = value
+		}
+	}
+	return m
 }
 
 // message handles what the node gives.
 func (c *fakeClient) message(op wire.Op, content []byte) error {
 	notice := func(kind string, h wire.Headers, payload []byte, more line) {
-		headers := map[string]string{}
-		for name, value := range h.All() {
-			headers[name] = value
+		n := line{"notice": kind, "conn": c.name, "headers": c.headers(h), "payload": payload}
+		if len(payload) == 0 && c.s.mistake == "what is empty is left out" {
+			return
 		}
-		n := line{"notice": kind, "conn": c.name, "headers": headers, "payload": payload}
 		for key, v := range more {
 			n[key] = v
 		}
@@ -205,9 +284,18 @@ func (c *fakeClient) message(op wire.Op, content []byte) error {
 		if !c.service {
 			return unexpected("a request to a client")
 		}
+		if err := c.take(wire.KindRequest); err != nil {
+			return err
+		}
+		if c.draining != 0 && c.s.mistake == "a request behind the drain is left out" {
+			return nil
+		}
 		c.s.last++
 		name := fmt.Sprint("r", c.s.last)
 		g := &fakeGiven{c: c, nc: c.nc, id: r.ID}
+		if c.s.mistake == "ids have 32 bits" {
+			g.id = uint64(uint32(r.ID))
+		}
 		c.s.requests[name], c.given[r.ID] = g, g
 		more := line{"request": name}
 		if r.Budget != wire.NoDeadline {
@@ -239,15 +327,24 @@ func (c *fakeClient) message(op wire.Op, content []byte) error {
 		if !c.service {
 			return unexpected("a broadcast to a client")
 		}
-		c.send(wire.AppendCredit(nil, wire.KindBroadcast, 1))
+		if err := c.take(wire.KindBroadcast); err != nil {
+			return err
+		}
+		c.grant(wire.KindBroadcast, 1)
 		notice("broadcast", b.Headers, b.Payload, nil)
 	case wire.OpEvent:
 		e, err := wire.ParseEvent(content)
 		if err != nil {
 			return err
 		}
-		c.send(wire.AppendCredit(nil, wire.KindEvent, 1))
-		if c.topics[string(e.Topic)] {
+		if err := c.take(wire.KindEvent); err != nil {
+			return err
+		}
+		c.grant(wire.KindEvent, 1)
+		switch known := c.topics[string(e.Topic)]; {
+		case !known && c.s.mistake == "an event of another topic ends the connection":
+			return unexpected("an event")
+		case known || c.s.mistake == "an event of any topic is handled":
 			notice("event", e.Headers, e.Payload, line{"topic": string(e.Topic)})
 		}
 	}
@@ -265,7 +362,14 @@ func (s *fakeSubject) reply(cmd fakeCommand) {
 	if g.over || g.nc != any(c.nc) {
 		return
 	}
+	if g.id == 0 && s.mistake == "an id of 0 is none" {
+		return
+	}
 	delete(c.given, g.id)
+	for _, token := range c.pongs {
+		c.send(wire.AppendPong(nil, token))
+	}
+	c.pongs = nil
 	r := wire.Reply{ID: g.id, Headers: wire.EncodeHeaders(cmd.Headers), Payload: cmd.Payload}
 	switch {
 	case cmd.Error != nil:
@@ -273,12 +377,23 @@ func (s *fakeSubject) reply(cmd fakeCommand) {
 	case len(cmd.Payload) > int(c.limits.Payload):
 		r = wire.Reply{ID: g.id, Code: wire.CodeFailed, Text: []byte("too large")}
 	}
-	if s.mistake == "a failure has a code of the node" && r.Code == wire.CodeFailed {
+	switch {
+	case s.mistake == "a failure has a code of the node" && r.Code == wire.CodeFailed:
 		r.Code = wire.CodeInvalid
+	case s.mistake == "a handler's headers are left out":
+		r.Headers = nil
 	}
-	c.send(wire.AppendReply(nil, r))
-	if s.mistake != "credit is not granted again" {
-		c.send(wire.AppendCredit(nil, wire.KindRequest, 1))
+	frame := wire.AppendReply(nil, r)
+	if i := bytes.LastIndex(frame, []byte("✓")); i > 16_000 && s.mistake == "a text is cut within a character" {
+		frame[i+2] = '.'
+	}
+	c.send(frame)
+	switch {
+	case s.mistake == "credit is not granted again":
+	case s.mistake == "a failure grants all credit again" && r.Code != wire.CodeOK:
+		c.grant(wire.KindRequest, wire.MaxCredit)
+	default:
+		c.grant(wire.KindRequest, 1)
 	}
 	c.settle()
 }

@@ -10,10 +10,14 @@ import (
 	"time"
 )
 
-// TestMain lets this program be its own subject: `conformance.test fake-subject MISTAKE`.
+// TestMain lets this program be its own subject: `conformance.test fake-subject MISTAKE [QUIET]`.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "fake-subject" {
-		runFakeSubject(os.Args[2], os.Stdin, os.Stdout)
+		quiet := 15 * time.Second
+		if len(os.Args) > 3 {
+			quiet, _ = time.ParseDuration(os.Args[3])
+		}
+		runFakeSubject(os.Args[2], quiet, os.Stdin, os.Stdout)
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -24,6 +28,7 @@ func TestMain(m *testing.M) {
 // as it can be: one mutex, no bounds beyond the protocol's.
 type fakeSubject struct {
 	mistake string
+	quiet   time.Duration // after which a node is asked, and given up
 
 	mu       sync.Mutex // guards everything
 	out      *json.Encoder
@@ -59,8 +64,8 @@ type fakeCommand struct {
 
 type line map[string]any
 
-func runFakeSubject(mistake string, in io.Reader, out io.Writer) {
-	s := &fakeSubject{mistake: mistake, out: json.NewEncoder(out), conns: map[string]*fakeClient{}, tunnels: map[string]*fakeTunnel{}, requests: map[string]*fakeGiven{}, open: map[int]func(string){}}
+func runFakeSubject(mistake string, quiet time.Duration, in io.Reader, out io.Writer) {
+	s := &fakeSubject{mistake: mistake, quiet: quiet, out: json.NewEncoder(out), conns: map[string]*fakeClient{}, tunnels: map[string]*fakeTunnel{}, requests: map[string]*fakeGiven{}, open: map[int]func(string){}}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
@@ -121,6 +126,14 @@ func (c fakeCommand) budget() uint32 {
 		return 1<<32 - 1
 	}
 	return uint32(*c.Timeout)
+}
+
+// budget is that of a command, as the client sends it.
+func (s *fakeSubject) budget(c fakeCommand) uint32 {
+	if c.Timeout != nil && s.mistake == "a budget is sent in seconds" {
+		return c.budget() / 1000
+	}
+	return c.budget()
 }
 
 func (s *fakeSubject) command(c fakeCommand) {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"slices"
 	"time"
 
 	"github.com/project-iris/iris/spec/wire"
@@ -15,6 +16,8 @@ type side struct {
 	open     bool
 	finished bool
 	timer    *time.Timer
+	asks     wire.Open      // of the one that asks
+	offered  map[*peer]bool // of the one that asks: to whom
 }
 
 // drop forgets both sides.
@@ -54,7 +57,7 @@ func (f *fake) tunnel(p *peer, op wire.Op, content []byte) error {
 		if err != nil || e == nil || e.other.finished {
 			return err
 		}
-		if e.other.allowed, err = wire.AddAllowance(e.other.allowed, n); err == nil {
+		if e.other.allowed, err = wire.AddAllowance(e.other.allowed, n); err == nil && f.mistake != "an allow is not passed on" {
 			e.other.peer.send(wire.AppendAllow(nil, e.other.id, n))
 		}
 		return err
@@ -69,6 +72,16 @@ func (f *fake) tunnel(p *peer, op wire.Op, content []byte) error {
 	if f.mistake == "the reason is left out" {
 		text = ""
 	}
+	if code == wire.CodeOverloaded && !e.open && e.offered == nil && f.mistake != "overloaded is passed on at once" {
+		delete(p.tunnels, id)
+		if f.offer(e.other) {
+			p.settle()
+			return nil
+		}
+	}
+	if f.mistake == "an abort is answered" {
+		p.send(wire.AppendAbort(nil, id, code, ""))
+	}
 	e.drop()
 	e.other.peer.send(wire.AppendAbort(nil, e.other.id, code, text))
 	e.other.peer.settle()
@@ -82,6 +95,9 @@ func (f *fake) openTunnel(p *peer, o wire.Open) error {
 	}
 	refuse := func(code wire.Code) { p.send(wire.AppendAbort(nil, o.ID, code, "")) }
 	if err := wire.DefaultLimits().CheckOpen(o); err != nil {
+		if o.Window > wire.MaxCredit && f.mistake == "a window has no bound" {
+			return nil
+		}
 		if err.(*wire.Error).Code != wire.CodeInvalid {
 			return err
 		}
@@ -97,26 +113,45 @@ func (f *fake) openTunnel(p *peer, o wire.Open) error {
 		refuse(wire.CodeTimeout)
 		return nil
 	}
-	f.lastID++
-	offer := o
-	offer.ID = f.lastID
-	if f.mistake == "the node's ids are like the client's" {
-		offer.ID &^= wire.NodeTunnel
-	}
-	asking, to := &side{peer: p, id: o.ID}, &side{peer: members[0], id: offer.ID, allowed: o.Window}
-	asking.other, to.other = to, asking
-	p.tunnels[asking.id], members[0].tunnels[to.id] = asking, to
+	o.Cluster, o.Headers = slices.Clone(o.Cluster), slices.Clone(o.Headers)
+	asking := &side{peer: p, id: o.ID, asks: o, offered: map[*peer]bool{}}
+	p.tunnels[asking.id] = asking
 	if o.Budget != wire.NoDeadline && f.mistake != "an open never times out" {
 		asking.timer = time.AfterFunc(time.Duration(o.Budget)*time.Millisecond, func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if p.tunnels[o.ID] == asking && !asking.open {
+				if f.mistake == "a service is not told that an open timed out" {
+					asking.drop()
+					p.send(wire.AppendAbort(nil, o.ID, wire.CodeTimeout, ""))
+					return
+				}
 				asking.abort(wire.CodeTimeout)
 			}
 		})
 	}
-	members[0].send(wire.AppendOpen(nil, offer))
+	f.offer(asking)
 	return nil
+}
+
+// offer offers a tunnel to a member that it was not offered to, if there is one.
+func (f *fake) offer(asking *side) bool {
+	for _, m := range f.members[string(asking.asks.Cluster)] {
+		if asking.offered[m] {
+			continue
+		}
+		f.lastID++
+		open := asking.asks
+		open.ID = f.lastID
+		if f.mistake == "the node's ids are like the client's" {
+			open.ID &^= wire.NodeTunnel
+		}
+		to := &side{peer: m, id: open.ID, allowed: open.Window, other: asking}
+		asking.other, asking.offered[m], m.tunnels[to.id] = to, true, to
+		m.send(wire.AppendOpen(nil, open))
+		return true
+	}
+	return false
 }
 
 func (f *fake) openedTunnel(p *peer, content []byte) error {
@@ -125,7 +160,10 @@ func (f *fake) openedTunnel(p *peer, content []byte) error {
 	if err != nil || e == nil {
 		return err
 	}
-	if e.open || o.ID&wire.NodeTunnel == 0 && f.mistake != "the node's ids are like the client's" {
+	if e.open && f.mistake == "a second opened is passed over" {
+		return nil
+	}
+	if e.open || o.ID&wire.NodeTunnel == 0 && f.mistake != "whoever asks may accept" && f.mistake != "the node's ids are like the client's" {
 		return unexpected("opened")
 	}
 	if err := wire.DefaultLimits().CheckOpened(o); err != nil {
@@ -140,6 +178,9 @@ func (f *fake) openedTunnel(p *peer, content []byte) error {
 func (f *fake) data(p *peer, content []byte) error {
 	d, err := wire.ParseData(content)
 	e := p.tunnels[d.ID]
+	if err == nil && e == nil && f.mistake == "data of a tunnel that has ended ends the connection" {
+		return unexpected("no such tunnel")
+	}
 	if err != nil || e == nil {
 		return err
 	}
@@ -150,7 +191,11 @@ func (f *fake) data(p *peer, content []byte) error {
 	if e.finished || uint64(d.Cost()) > uint64(e.allowed) {
 		return unexpected("data")
 	}
-	if wire.DefaultLimits().CheckChunk(d) != nil {
+	tooLarge := wire.DefaultLimits().CheckChunk(d)
+	if tooLarge != nil && f.mistake == "a chunk that is too large ends the connection" {
+		return tooLarge
+	}
+	if tooLarge != nil || len(d.Payload) >= 65_536 && f.mistake == "the greatest chunk is too large" {
 		e.abort(wire.CodeInvalid)
 		return nil
 	}
@@ -159,7 +204,15 @@ func (f *fake) data(p *peer, content []byte) error {
 	if f.mistake == "chunks are joined" {
 		d.Last = true
 	}
-	e.other.peer.send(wire.AppendData(nil, d))
+	frame := wire.AppendData(nil, d)
+	switch {
+	case f.mistake == "an empty chunk is left out" && len(d.Payload) == 0:
+		return nil
+	case f.mistake == "a finish overtakes data" && d.Last && string(d.Payload) == "b":
+		f.held = frame
+		return nil
+	}
+	e.other.peer.send(frame)
 	return nil
 }
 
@@ -169,6 +222,9 @@ func (f *fake) finish(p *peer, content []byte) error {
 	if err != nil || e == nil {
 		return err
 	}
+	if e.finished && f.mistake == "a second finish is passed over" {
+		return nil
+	}
 	if e.finished {
 		return unexpected("a second finish")
 	}
@@ -177,6 +233,10 @@ func (f *fake) finish(p *peer, content []byte) error {
 		e.drop()
 	}
 	e.other.peer.send(wire.AppendFinish(nil, e.other.id))
+	if f.held != nil {
+		e.other.peer.send(f.held)
+		f.held = nil
+	}
 	e.other.peer.settle()
 	p.settle()
 	return nil

@@ -62,6 +62,7 @@ type entry struct {
 	Endpoint string
 	Whole    bool
 	Alone    bool
+	Slow     bool
 	Steps    yaml.Node
 }
 
@@ -120,6 +121,7 @@ func loadFile(name string, mode Mode, text []byte) ([]Case, error) {
 			}
 			return nil, at
 		}
+		c.file = name
 		cases = append(cases, c)
 	}
 	return cases, nil
@@ -160,7 +162,7 @@ func (e entry) load(mode Mode, f file) (Case, error) {
 		return Case{}, err
 	}
 	return Case{ID: e.Case, Clause: id[2], Mode: mode, Level: e.Level, Needs: needs, Why: e.Why, Script: string(script),
-		endpoint: e.Endpoint, whole: e.Whole, alone: e.Alone || e.Endpoint == "unsafe", steps: steps}, nil
+		endpoint: e.Endpoint, whole: e.Whole || e.Slow, alone: e.Alone || e.Endpoint == "unsafe", slow: e.Slow, steps: steps}, nil
 }
 
 // spelled is a list of steps in which scripts are in place of their use. That

@@ -67,6 +67,7 @@ var verbs = map[string]func(w *written) (action, error){
 	"send":            parseSend,
 	"send_raw":        parseSendRaw,
 	"expect":          parseExpect,
+	"expect_welcome":  parseExpectWelcome,
 	"any_order":       parseAnyOrder,
 	"await_credit":    parseAwaitCredit,
 	"await_allowance": parseAwaitAllowance,
@@ -88,7 +89,7 @@ var verbs = map[string]func(w *written) (action, error){
 
 // only are the verbs of one mode.
 var only = map[string]Mode{
-	"attach": Relay, "dial": Relay, "accept": Binding, "listen": Binding, "await_credit": Binding, "await_allowance": Binding,
+	"attach": Relay, "dial": Relay, "expect_welcome": Relay, "accept": Binding, "listen": Binding, "await_credit": Binding, "await_allowance": Binding,
 	"command": Binding, "answer": Binding, "notice": Binding, "assert_quiet": Binding, "assert_pending": Binding, "overdraw": Binding, "assert_memory": Binding, "assert_shortest": Binding,
 }
 

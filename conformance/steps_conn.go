@@ -36,6 +36,45 @@ func (a *attaching) play(ctx context.Context, p *player, on string) error {
 	return (&expecting{frames: []pattern{{ops[1], []any{uint64(1)}}}}).play(ctx, p, on)
 }
 
+// A welcoming awaits a welcome that keeps relay.md 2.6 and 4.1.
+type welcoming struct{ version uint64 }
+
+func parseExpectWelcome(w *written) (action, error) {
+	n, err := strconv.ParseUint(w.value.Value, 10, 32)
+	return &welcoming{n}, err
+}
+
+func (s *welcoming) play(ctx context.Context, p *player, on string) error {
+	c, err := p.conn(on)
+	if err != nil {
+		return err
+	}
+	a, err := p.next(ctx, c, p.patience, nil)
+	switch {
+	case err != nil:
+		return fmt.Errorf("want a welcome: %w", err)
+	case a.err != nil:
+		return fmt.Errorf("want a welcome: the connection ended: %w", a.err)
+	case a.op.name != "welcome" || a.fields[0] != s.version:
+		return fmt.Errorf("%s came, want a welcome of version %d", describe(a.op, a.fields), s.version)
+	}
+	told, info, features := a.fields[1].(map[string]any), a.fields[2].(map[string]any), a.fields[3].([]any)
+	if len(told) > 64 || len(info) > 64 || len(features) > 64 {
+		return errors.New("a welcome with more than 64 entries (2.6)")
+	}
+	limits := defaultLimits()
+	for name, v := range told {
+		if n := v.(uint64); n > 0 {
+			limits[name] = n
+		}
+	}
+	least := max(limits["payload"]+limits["headers"]+max(limits["name"], 16_384)+dataOverhead, limits["chunk"]+dataOverhead)
+	if limits["frame"] < least {
+		return fmt.Errorf("the limit frame is %d, less than %d (4.1)", limits["frame"], least)
+	}
+	return nil
+}
+
 // A dialling opens a connection to the endpoint and says nothing.
 type dialling struct{ tcp bool }
 

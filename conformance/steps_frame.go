@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -131,6 +132,7 @@ func (s *rawSending) play(_ context.Context, p *player, on string) error {
 type expecting struct {
 	frames   []pattern
 	skipping bool // other frames may come before
+	within   time.Duration
 }
 
 func parseExpect(w *written) (action, error) {
@@ -138,6 +140,9 @@ func parseExpect(w *written) (action, error) {
 	e := &expecting{frames: []pattern{f}}
 	if n := w.take("skipping"); n != nil {
 		e.skipping = n.Value == "true"
+	}
+	if n := w.take("within"); n != nil && err == nil {
+		e.within, err = parseDuration(n)
 	}
 	return e, err
 }
@@ -164,7 +169,7 @@ func (e *expecting) play(ctx context.Context, p *player, on string) error {
 	}
 	left := slices.Clone(e.frames)
 	for len(left) > 0 {
-		a, err := p.next(ctx, c, p.patience, p.ignoring(left))
+		a, err := p.next(ctx, c, max(e.within, p.patience), p.ignoring(left))
 		switch {
 		case err != nil:
 			return fmt.Errorf("want %s: %w", left[0], err)

@@ -132,10 +132,36 @@ func (s *messageExpecting) play(ctx context.Context, p *player, on string) error
 	}
 }
 
+// A creditOverdrawing sends requests until there is one more than the client has
+// granted.
+type creditOverdrawing struct{}
+
+func (*creditOverdrawing) play(ctx context.Context, p *player, on string) error {
+	c, err := p.conn(on)
+	if err != nil {
+		return err
+	}
+	request, _ := opNamed("request")
+	for i := range uint64(10_000) {
+		p.mu.Lock()
+		last := c.state.credit[0] == 0
+		cluster := c.state.cluster
+		p.mu.Unlock()
+		frame := &sending{frame: pattern{request, []any{i, cluster, noDeadline, map[string]any{}, []byte("x")}}, regardless: true}
+		if err := frame.play(ctx, p, on); err != nil || last {
+			return err
+		}
+	}
+	return errors.New("the client grants credit for more than 10,000 requests")
+}
+
 // An overdrawing sends data until it costs more than the client has allowed.
 type overdrawing struct{ tunnel any }
 
 func parseOverdraw(w *written) (action, error) {
+	if w.value.Value == "requests" {
+		return &creditOverdrawing{}, nil
+	}
 	tunnel, err := parseNumber(anID, w.value)
 	return &overdrawing{tunnel}, err
 }

@@ -31,6 +31,9 @@ type Suite struct {
 	Filter   string                                  // plays only cases whose ID contains it
 	Patience time.Duration                           // for what should come at once. If zero, 5 seconds
 	AtOnce   int                                     // how many cases. If zero, 16
+	Slow     bool                                    // plays the slow cases too: those that wait for what comes after 15 seconds
+
+	only func(Case, Shape) bool // which to play. If nil, all
 }
 
 // Run plays the cases, several at once, each in every shape. The results come in
@@ -77,7 +80,7 @@ func (s Suite) plays(mode Mode) []*play {
 	var plays []*play
 	for _, c := range of(mode, s.Filter) {
 		for _, shape := range []Shape{Whole, Chopped, Coalesced} {
-			if c.whole && shape != Whole {
+			if c.whole && shape != Whole || c.slow && !s.Slow || s.only != nil && !s.only(c, shape) {
 				continue
 			}
 			plays = append(plays, &play{c: c, result: Result{ID: c.ID, Clause: c.Clause, Level: c.Level, Shape: shape}})

@@ -103,6 +103,7 @@ type options struct {
 	json, junit, html, badge string
 	patience                 time.Duration
 	atOnce                   int
+	slow                     bool
 }
 
 func (o *options) add(flags *flag.FlagSet) {
@@ -114,10 +115,11 @@ func (o *options) add(flags *flag.FlagSet) {
 	flags.StringVar(&o.badge, "badge", "", "write a badge (SVG) to this file")
 	flags.DurationVar(&o.patience, "patience", 5*time.Second, "how long to wait for what should come at once")
 	flags.IntVar(&o.atOnce, "c", 16, "cases at the same time")
+	flags.BoolVar(&o.slow, "slow", false, "play the cases too that wait for a ping timeout (a minute more)")
 }
 
 func (o *options) suite() conformance.Suite {
-	return conformance.Suite{Filter: o.filter, Patience: o.patience, AtOnce: o.atOnce}
+	return conformance.Suite{Filter: o.filter, Patience: o.patience, AtOnce: o.atOnce, Slow: o.slow}
 }
 
 func binding(ctx context.Context, args []string, out, errs io.Writer) error {
