@@ -102,11 +102,13 @@ func TestProbingOfTheNetworkStaysConstantAsItGrows(t *testing.T) {
 					func(c *discovery.Config) { c.Broadcast = []netip.Prefix{subnet} }))
 			}
 			for _, x := range all {
+				var peers []netip.AddrPort
 				for _, y := range all {
 					if x != y {
-						x.peers = append(x.peers, y.addr)
+						peers = append(peers, y.addr)
 					}
 				}
+				x.knows(peers...)
 			}
 			after(time.Minute)
 			n.Sent()
