@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
@@ -89,7 +90,11 @@ func rawDial(t *testing.T, p *pair, i int, change func(*tls.Config)) *quic.Conn 
 // ended waits until q is over and tells with which code the peer closed it.
 func ended(t *testing.T, q *quic.Conn) link.Reason {
 	t.Helper()
-	<-q.Context().Done()
+	select {
+	case <-q.Context().Done():
+	case <-time.After(time.Minute): // of the bubble
+		require.FailNow(t, "the connection goes on")
+	}
 	var app *quic.ApplicationError
 	require.ErrorAs(t, context.Cause(q.Context()), &app)
 	return link.Reason(app.ErrorCode)
