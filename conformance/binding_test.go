@@ -28,38 +28,6 @@ func TestABindingThatFollowsTheSpecificationPasses(t *testing.T) {
 	require.Empty(t, failed)
 }
 
-func TestAMistakeOfABindingFailsItsCase(t *testing.T) {
-	for mistake, id := range map[string]string{
-		"a ping comes before the welcome":  "BINDING-2.1-01/the-hello-of-a-client",
-		"credit is not granted":            "BINDING-5.5-01/credit-is-granted",
-		"subscriptions are forgotten":      "BINDING-9.6-11/subscribed-again-once",
-		"it goes without a bye":            "BINDING-10.6-04/a-second-finish",
-		"headers are left out":             "BINDING-5.3-01/headers-go-out",
-		"a subscribe does not wait":        "BINDING-9.3-01/a-subscribe-is-not-done-before-its-done",
-		"all requests have one id":         "BINDING-5.1-02/a-thousand-requests-whose-replies-change-places",
-		"a cancel is not told":             "BINDING-5.8-01/a-request-is-given-up",
-		"a pong has another token":         "BINDING-6.2-11/a-ping-is-answered",
-		"a payload makes a success":        "BINDING-5.4-08/a-payload-does-not-make-a-success",
-		"overloaded is no-service":         "BINDING-7.1-03/overloaded",
-		"a failure has a code of the node": "BINDING-5.4-14/the-handler-fails",
-		"tunnels have no limit":            "BINDING-10.3-10/more-than-the-service-takes",
-		"data costs its payload alone":     "BINDING-10.5-01/no-more-than-is-allowed",
-		"chunks have no limit":             "BINDING-10.4-06/chunks-are-no-larger-than-the-node-allows",
-		"a window is not looked at":        "BINDING-10.5-04/data-beyond-what-is-allowed",
-	} {
-		t.Run(mistake, func(t *testing.T) {
-			t.Parallel() // what never comes is waited for
-			results, err := judgeBinding(t, mistake, id, time.Second)
-			require.NoError(t, err)
-			for _, r := range results {
-				require.Equal(t, Fail, r.Outcome, r.Shape)
-				require.NotEmpty(t, r.Why)
-				require.NotEmpty(t, r.Trace)
-			}
-		})
-	}
-}
-
 func TestWhatIsOnlyRecommendedIsNotStrict(t *testing.T) {
 	for mistake, id := range map[string]string{
 		"credit is not granted again": "BINDING-5.5-02/credit-is-granted-again",

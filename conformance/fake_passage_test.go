@@ -97,27 +97,7 @@ func (c *fakeClient) tunnelFrame(op wire.Op, content []byte) error {
 		}
 		return err
 	case wire.OpFinish:
-		id, err := wire.ParseFinish(content)
-		t := c.tunnels[id]
-		if err != nil || t == nil {
-			return err
-		}
-		if t.theirEnd && c.s.mistake == "a second finish is passed over" {
-			return nil
-		}
-		if t.theirEnd {
-			return unexpected("a second finish")
-		}
-		t.theirEnd = true
-		if len(t.part) > 0 && c.s.mistake == "half a message is the last one" {
-			t.messages, t.part = append(t.messages, t.part), nil
-		}
-		if len(t.part) > 0 {
-			t.abort(wire.CodeFailed, "a message was broken")
-			t.end("other", "a message was broken")
-		}
-		t.deliver()
-		t.settle()
+		return c.ended(content)
 	case wire.OpAbort:
 		id, code, text, err := wire.ParseAbort(content)
 		t := c.tunnels[id]
@@ -130,6 +110,32 @@ func (c *fakeClient) tunnelFrame(op wire.Op, content []byte) error {
 		}
 		t.end(name, text)
 	}
+	return nil
+}
+
+// ended handles the finish of the other side.
+func (c *fakeClient) ended(content []byte) error {
+	id, err := wire.ParseFinish(content)
+	t := c.tunnels[id]
+	if err != nil || t == nil {
+		return err
+	}
+	if t.theirEnd && c.s.mistake == "a second finish is passed over" {
+		return nil
+	}
+	if t.theirEnd {
+		return unexpected("a second finish")
+	}
+	t.theirEnd = true
+	if len(t.part) > 0 && c.s.mistake == "half a message is the last one" {
+		t.messages, t.part = append(t.messages, t.part), nil
+	}
+	if len(t.part) > 0 {
+		t.abort(wire.CodeFailed, "a message was broken")
+		t.end("other", "a message was broken")
+	}
+	t.deliver()
+	t.settle()
 	return nil
 }
 

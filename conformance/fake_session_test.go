@@ -59,16 +59,7 @@ func (c *fakeClient) command(cmd fakeCommand) {
 		c.send(wire.AppendPublish(nil, wire.Publish{Topic: []byte(cmd.Topic), Headers: headers, Payload: cmd.Payload}))
 		s.ok(cmd.ID, nil)
 	case "subscribe":
-		if s.mistake != "credit for events comes behind the subscribe" {
-			c.grant(wire.KindEvent, 1000)
-		}
-		c.subscribe(cmd.ID, cmd.Topic)
-		if s.mistake == "credit for events comes behind the subscribe" {
-			c.grant(wire.KindEvent, 1000)
-		}
-		if s.mistake == "a subscribe does not wait" {
-			s.ok(cmd.ID, nil)
-		}
+		c.listen(cmd)
 	case "unsubscribe":
 		id := c.call(cmd.ID, func(wire.Code) {
 			if s.mistake != "an unsubscribe changes nothing" {
@@ -87,6 +78,20 @@ func (c *fakeClient) command(cmd fakeCommand) {
 		}
 	default:
 		s.fail(cmd.ID, "unsupported", "")
+	}
+}
+
+// listen subscribes, with credit.
+func (c *fakeClient) listen(cmd fakeCommand) {
+	late := c.s.mistake == "credit for events comes behind the subscribe"
+	if !late {
+		c.grant(wire.KindEvent, 1000)
+	}
+	if c.subscribe(cmd.ID, cmd.Topic); late {
+		c.grant(wire.KindEvent, 1000)
+	}
+	if c.s.mistake == "a subscribe does not wait" {
+		c.s.ok(cmd.ID, nil)
 	}
 }
 
@@ -265,60 +270,11 @@ func (c *fakeClient) headers(h wire.Headers) map[string]string {
 
 // message handles what the node gives.
 func (c *fakeClient) message(op wire.Op, content []byte) error {
-	notice := func(kind string, h wire.Headers, payload []byte, more line) {
-		n := line{"notice": kind, "conn": c.name, "headers": c.headers(h), "payload": payload}
-		if len(payload) == 0 && c.s.mistake == "what is empty is left out" {
-			return
-		}
-		for key, v := range more {
-			n[key] = v
-		}
-		_ = c.s.out.Encode(n)
-	}
 	switch op {
 	case wire.OpRequest:
-		r, err := wire.ParseRequest(content)
-		if err != nil {
-			return err
-		}
-		if !c.service {
-			return unexpected("a request to a client")
-		}
-		if err := c.take(wire.KindRequest); err != nil {
-			return err
-		}
-		if c.draining != 0 && c.s.mistake == "a request behind the drain is left out" {
-			return nil
-		}
-		c.s.last++
-		name := fmt.Sprint("r", c.s.last)
-		g := &fakeGiven{c: c, nc: c.nc, id: r.ID}
-		if c.s.mistake == "ids have 32 bits" {
-			g.id = uint64(uint32(r.ID))
-		}
-		c.s.requests[name], c.given[r.ID] = g, g
-		more := line{"request": name}
-		if r.Budget != wire.NoDeadline {
-			more["budget_ms"] = r.Budget
-			g.timer = time.AfterFunc(time.Duration(r.Budget)*time.Millisecond, func() {})
-		}
-		notice("request", r.Headers, r.Payload, more)
+		return c.requested(content)
 	case wire.OpCancel:
-		id, err := wire.ParseCancel(content)
-		if err != nil {
-			return err
-		}
-		if !c.service {
-			return unexpected("a cancel to a client")
-		}
-		for name, g := range c.s.requests {
-			if g.c == c && g.id == id && !g.over {
-				g.over = true
-				delete(c.given, id)
-				_ = c.s.out.Encode(line{"notice": "cancelled", "request": name})
-			}
-		}
-		c.settle()
+		return c.cancelled(content)
 	case wire.OpBroadcast:
 		b, err := wire.ParseBroadcast(content)
 		if err != nil {
@@ -331,7 +287,7 @@ func (c *fakeClient) message(op wire.Op, content []byte) error {
 			return err
 		}
 		c.grant(wire.KindBroadcast, 1)
-		notice("broadcast", b.Headers, b.Payload, nil)
+		c.notice("broadcast", b.Headers, b.Payload, nil)
 	case wire.OpEvent:
 		e, err := wire.ParseEvent(content)
 		if err != nil {
@@ -345,9 +301,72 @@ func (c *fakeClient) message(op wire.Op, content []byte) error {
 		case !known && c.s.mistake == "an event of another topic ends the connection":
 			return unexpected("an event")
 		case known || c.s.mistake == "an event of any topic is handled":
-			notice("event", e.Headers, e.Payload, line{"topic": string(e.Topic)})
+			c.notice("event", e.Headers, e.Payload, line{"topic": string(e.Topic)})
 		}
 	}
+	return nil
+}
+
+// notice tells what the node gave.
+func (c *fakeClient) notice(kind string, h wire.Headers, payload []byte, more line) {
+	n := line{"notice": kind, "conn": c.name, "headers": c.headers(h), "payload": payload}
+	if len(payload) == 0 && c.s.mistake == "what is empty is left out" {
+		return
+	}
+	for key, v := range more {
+		n[key] = v
+	}
+	_ = c.s.out.Encode(n)
+}
+
+// requested handles a request to the service.
+func (c *fakeClient) requested(content []byte) error {
+	r, err := wire.ParseRequest(content)
+	if err != nil {
+		return err
+	}
+	if !c.service {
+		return unexpected("a request to a client")
+	}
+	if err := c.take(wire.KindRequest); err != nil {
+		return err
+	}
+	if c.draining != 0 && c.s.mistake == "a request behind the drain is left out" {
+		return nil
+	}
+	c.s.last++
+	name := fmt.Sprint("r", c.s.last)
+	g := &fakeGiven{c: c, nc: c.nc, id: r.ID}
+	if c.s.mistake == "ids have 32 bits" {
+		g.id = uint64(uint32(r.ID))
+	}
+	c.s.requests[name], c.given[r.ID] = g, g
+	more := line{"request": name}
+	if r.Budget != wire.NoDeadline {
+		more["budget_ms"] = r.Budget
+		g.timer = time.AfterFunc(time.Duration(r.Budget)*time.Millisecond, func() {})
+	}
+	c.notice("request", r.Headers, r.Payload, more)
+	return nil
+}
+
+// cancelled handles the cancel of one.
+func (c *fakeClient) cancelled(content []byte) error {
+	id, err := wire.ParseCancel(content)
+	if err != nil {
+		return err
+	}
+	if !c.service {
+		return unexpected("a cancel to a client")
+	}
+	for name, g := range c.s.requests {
+		if g.c == c && g.id == id && !g.over {
+			g.over = true
+			delete(c.given, id)
+			_ = c.s.out.Encode(line{"notice": "cancelled", "request": name})
+		}
+	}
+	c.settle()
 	return nil
 }
 

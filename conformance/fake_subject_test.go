@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -61,6 +62,9 @@ type fakeCommand struct {
 	Timeout                                        *int `json:"timeout_ms"`
 	Reconnect                                      *int `json:"reconnect_ms"`
 }
+
+// withConn are the ops for which a connection must be there.
+var withConn = []string{"request", "broadcast", "publish", "subscribe", "unsubscribe", "tunnel-open", "tunnel-accept", "drain", "close"}
 
 type line map[string]any
 
@@ -152,11 +156,13 @@ func (s *fakeSubject) command(c fakeCommand) {
 		if t := s.tunnels[c.Tunnel]; t != nil {
 			t.command(c)
 		} else {
-			s.fail(c.ID, "other", "no tunnel")
+			s.fail(c.ID, "bad-command", "no such tunnel")
 		}
 	default:
 		client := s.conns[c.Conn]
 		switch {
+		case client == nil && slices.Contains(withConn, c.Op), client != nil && c.Op == "drain" && !client.service:
+			s.fail(c.ID, "bad-command", "")
 		case client != nil:
 			client.command(c)
 		case s.mistake == "an unknown op is ok":

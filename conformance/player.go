@@ -36,6 +36,7 @@ var errPatience = errors.New("nothing came in time")
 type player struct {
 	dial     func(context.Context) (net.Conn, error) // mode relay
 	port     int                                     // mode relay: of the endpoint, 0 if not known
+	answers  bool                                    // mode relay: pings are answered at once
 	subject  *subject                                // mode binding
 	patience time.Duration
 	shape    Shape
@@ -264,6 +265,10 @@ func (p *player) arrived(c *conn, a arrival, frame []byte) bool {
 	if a.err == nil {
 		if err := a.op.check(from, a.fields); err != nil && !c.closed {
 			p.failLocked(fmt.Errorf("%s: %w", c.name, err))
+		} else if p.answers && a.op.name == "ping" {
+			p.mu.Unlock()
+			_ = c.sendNow(appendFrame(nil, opNumber("pong"), a.fields[0]))
+			p.mu.Lock()
 		}
 		if c.state != nil && !c.closed {
 			answer, err := c.state.came(a.op, a.fields, frame)

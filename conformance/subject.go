@@ -346,11 +346,11 @@ func (s *subject) responds(ctx context.Context) bool {
 	if s.gone() {
 		return false
 	}
-	_, err := s.ask(ctx, "info", stopPatience)
+	a, err := s.ask(ctx, "info", stopPatience)
 	if errors.Is(err, errPatience) {
 		s.kill()
 	}
-	return err == nil
+	return err == nil && a.Error != "gone"
 }
 
 // stop ends the input; the subject has 3 seconds to exit with 0.

@@ -119,7 +119,7 @@ func (s Suite) each(ctx context.Context, plays []*play, fn func(i int, p *play))
 }
 
 func (s Suite) runRelay(ctx context.Context, plays []*play) error {
-	bystander := &player{dial: s.Dial, patience: s.patience(), shape: Whole, refs: map[ref]any{}, conns: map[string]*conn{}, changed: make(chan struct{})}
+	bystander := &player{dial: s.Dial, answers: true, patience: s.patience(), shape: Whole, refs: map[ref]any{}, conns: map[string]*conn{}, changed: make(chan struct{})}
 	defer bystander.end()
 	if err := (&attaching{}).play(ctx, bystander, defaultConn); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoEndpoint, err)
