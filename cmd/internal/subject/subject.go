@@ -115,9 +115,9 @@ func errorName(err error) (name, text string) {
 	for _, e := range []struct {
 		err  error
 		name string
-	}{{errUnsupported, "unsupported"}, {io.EOF, "end"}, {iris.ErrTooLarge, "too-large"}, {iris.ErrNoNode, "no-node"}, {context.DeadlineExceeded, "timeout"}, {iris.ErrTimeout, "timeout"},
+	}{{errUnsupported, "unsupported"}, {io.EOF, "end"}, {iris.ErrTooLarge, "too-large"}, {iris.ErrLost, "lost"}, {iris.ErrNoNode, "no-node"}, {context.DeadlineExceeded, "timeout"}, {iris.ErrTimeout, "timeout"},
 		{context.Canceled, "cancelled"}, {iris.ErrNoService, "no-service"}, {iris.ErrOverloaded, "overloaded"}, {iris.ErrInvalid, "invalid"},
-		{iris.ErrProtocol, "protocol"}, {iris.ErrLost, "lost"}, {iris.ErrClosed, "closed"}} {
+		{iris.ErrProtocol, "protocol"}, {iris.ErrClosed, "closed"}} {
 		if errors.Is(err, e.err) {
 			return e.name, err.Error()
 		}
