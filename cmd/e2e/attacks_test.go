@@ -116,7 +116,7 @@ func usageOf(t *testing.T, pid int) usage {
 type floodReport struct {
 	sent         int
 	took         time.Duration
-	harmless     int     // rounds in which it at most doubled the 99th percentile of requests over the node's link
+	harmless     int     // rounds in which no request over the node's link failed, and their 99th percentile at most doubled
 	user, system float64 // share of a core that the node used for it, in itself and in the kernel
 	grown        int     // bytes that the node's memory grew by
 }
@@ -163,11 +163,11 @@ func withstand(t *testing.T, c *cluster.Cluster, rate int, forged forgery, meanw
 		ended := usageOf(t, victim.PID())
 		r.user += (ended.user - 2*middle.user + began.user).Seconds()
 		r.system += (ended.system - 2*middle.system + began.system).Seconds()
-		if during.P99 <= 2*quiet.P99+floodSlack {
+		if len(during.Errors) == 0 && during.P99 <= 2*quiet.P99+floodSlack {
 			r.harmless++
 		}
-		t.Logf("requests without: %v", quiet)
-		t.Logf("requests beside:  %v", during)
+		t.Logf("requests without: %v %v", quiet, quiet.Errors)
+		t.Logf("requests beside:  %v %v", during, during.Errors)
 	}
 	wg.Wait()
 	r.user /= r.took.Seconds()
@@ -193,15 +193,12 @@ func beside(t *testing.T, conn *iris.Connection, f *flood) (sent int, took time.
 
 // requestsFor sends 300 requests a second, whatever their answers do.
 func requestsFor(t *testing.T, conn *iris.Connection, d time.Duration) load.Summary {
-	t.Helper()
 	meter := load.NewMeter()
 	load.Run(t.Context(), load.Config{InFlight: 64, Rate: 300, Duration: d}, meter, func(ctx context.Context) error {
 		_, err := conn.Request(ctx, "echo", []byte("beside it"))
 		return err
 	})
-	s := meter.Summary()
-	require.Empty(t, s.Errors)
-	return s
+	return meter.Summary()
 }
 
 func TestFloodOfForgedProbesHarmsNobody(t *testing.T) {
@@ -218,7 +215,7 @@ func TestFloodOfForgedProbesHarmsNobody(t *testing.T) {
 	require.Len(t, after.Peers, 1)
 	require.Less(t, r.user+r.system, 0.6)
 	require.Less(t, r.grown, 16<<20)
-	require.Positive(t, r.harmless, "requests were slowed down each time")
+	require.Positive(t, r.harmless, "requests failed or were slowed down each time")
 }
 
 func TestFloodOfForgedInitialsHarmsNobody(t *testing.T) {
@@ -239,5 +236,5 @@ func TestFloodOfForgedInitialsHarmsNobody(t *testing.T) {
 	t.Logf("a node that came meanwhile saw both others after %v", newcomer)
 	require.Less(t, newcomer, 10*time.Second)
 	require.Less(t, r.grown, 32<<20)
-	require.Positive(t, r.harmless, "requests were slowed down each time")
+	require.Positive(t, r.harmless, "requests failed or were slowed down each time")
 }

@@ -173,7 +173,7 @@ func TestThirtyPercentLossGivesNoWrongResult(t *testing.T) {
 	l.lose(t, 0.3)
 	book.send(t, conn, 400, 100, 2000)
 	book.check(t)
-	require.Greater(t, book.answered, 100, "it is slow, not dead")
+	require.Greater(t, book.answered, 20, "it is slow, not dead")
 	l.heal(t)
 	require.NoError(t, c.AwaitPeers(t.Context(), patience))
 }
