@@ -1,45 +1,34 @@
 //! The conformance subject: `conformance/docs/subject.md`. It can what the client can: ask and serve requests.
 use base64::{Engine, engine::general_purpose::STANDARD};
-use iris::{Client, Error, Handler, Headers, Pending, Reply, Request};
+use iris::{Client, Error, Event, Headers, Outcome};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
-use std::sync::{Arc, Mutex, atomic::AtomicU64, atomic::Ordering::Relaxed, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::{thread, time::Duration};
 
 type Failure = (String, String); // the name of the error, and its text
-type Outcome = Result<Value, Failure>;
+type Answer = Result<Value, Failure>;
 
 #[derive(Default)]
 struct Subject {
     conns: Mutex<HashMap<String, Arc<Client>>>,
     asked: Mutex<HashMap<u64, (Arc<Client>, u64)>>, // commands that are requests
-    serving: Mutex<HashMap<String, mpsc::Sender<Result<Reply, String>>>>,
-    requests: AtomicU64,
 }
 
-/// The handler of a connection: it tells, and returns what `reply` says.
-struct Teller(Arc<Subject>, String);
-
-impl Handler for Teller {
-    fn request(&self, request: Request) -> Result<Reply, String> {
-        let Teller(subject, conn) = self;
-        let name = subject.requests.fetch_add(1, Relaxed).to_string();
-        let (sender, replies) = mpsc::channel();
-        subject.serving.lock().unwrap().insert(name.clone(), sender.clone());
-        say(json!({"notice": "request", "conn": conn, "request": name, "payload": STANDARD.encode(&request.payload),
-            "headers": request.headers, "budget_ms": request.budget.map(|budget| budget.as_millis() as u64)}));
-        thread::spawn(move || {
-            if request.cancelled.recv().is_ok() {
-                say(json!({"notice": "cancelled", "request": name}));
-                let _ = sender.send(Err("cancelled".into()));
+/// Tells what a connection is told. A request is named after its connection, which is new each time, and its id.
+fn tell(conn: String, client: Arc<Client>, events: mpsc::Receiver<Event>) {
+    for event in events {
+        match event {
+            Event::Request(id, budget, headers, payload) => say(json!({"notice": "request", "conn": conn,
+                "request": format!("{id} {conn}"), "payload": STANDARD.encode(&payload), "headers": headers,
+                "budget_ms": Some(budget).filter(|budget| *budget < u32::MAX.into())})),
+            Event::Cancelled(id) => {
+                say(json!({"notice": "cancelled", "request": format!("{id} {conn}")}));
+                client.reply(id, Err("cancelled".into()));
             }
-        });
-        replies.recv().unwrap()
-    }
-
-    fn lost(&self, why: &Error) {
-        say(json!({"notice": "dropped", "conn": self.1, "text": why.to_string()}));
+            Event::Ended(why) => say(json!({"notice": "dropped", "conn": conn, "text": why.1})),
+        }
     }
 }
 
@@ -48,14 +37,23 @@ fn say(line: Value) {
     let _ = writeln!(out, "{line}").and_then(|_| out.flush());
 }
 
-fn answer(id: u64, outcome: Outcome) {
+fn answer(id: u64, outcome: Answer) {
     say(outcome.map_or_else(|(e, text)| json!({"id": id, "error": e, "text": text}), |ok| json!({"id": id, "ok": ok})));
 }
 
-/// A text of `failed` is the other side's and nothing else.
-fn failure(error: Error) -> Failure {
-    let text = if let Error::Code(iris::FAILED, text) = &error { text.clone() } else { error.to_string() };
-    (error.name().into(), text)
+fn failure(Error(code, text): Error) -> Failure {
+    let names = "ok timeout no-service overloaded lost failed cancelled closing invalid - - - - - - - version feature \
+        name limit not-ready";
+    let name = match code {
+        0..=20 => names.split(' ').nth(code as usize).unwrap_or("other"),
+        21..=31 => "not-ready", // 7.2
+        32..=34 => "protocol",
+        iris::TOO_LARGE => "too-large",
+        iris::CLOSED => "closed",
+        iris::NO_NODE => "no-node",
+        _ => "other",
+    };
+    (name.into(), text)
 }
 
 fn bad(text: &str) -> Failure {
@@ -66,7 +64,7 @@ fn string<'a>(command: &'a Value, field: &str) -> Result<&'a str, Failure> {
     command[field].as_str().ok_or(bad(&format!("{field} is missing")))
 }
 
-fn message(command: &Value) -> Result<Reply, Failure> {
+fn message(command: &Value) -> Result<(Headers, Vec<u8>), Failure> {
     let payload = STANDARD.decode(string(command, "payload")?).or(Err(bad("payload")))?;
     let headers: Option<Headers> = serde_json::from_value(command["headers"].clone()).or(Err(bad("headers")))?;
     Ok((headers.unwrap_or_default(), payload))
@@ -78,29 +76,32 @@ impl Subject {
         conns.get(string(command, "conn")?).cloned().ok_or(("other".into(), "no such conn".into()))
     }
 
-    fn attach(self: &Arc<Self>, command: &Value) -> Outcome {
-        let (cluster, credit) = command["cluster"].as_str().map_or(("", 0), |cluster| (cluster, 16));
+    fn attach(self: &Arc<Self>, command: &Value) -> Answer {
+        let cluster = command["cluster"].as_str().map_or("", |cluster| cluster);
         let (conn, port) = (string(command, "conn")?, command["port"].as_u64().ok_or(bad("port"))?);
-        let teller = Teller(self.clone(), conn.into());
-        let client = Client::attach(port as u16, cluster, credit, teller).map_err(failure)?;
-        self.conns.lock().unwrap().insert(conn.into(), Arc::new(client));
+        let limit = |name: &str| command["limits"][name].as_u64();
+        let credit = limit("requests").map_or(1024, |requests| requests + limit("queue").unwrap_or(0));
+        let (client, events) = Client::attach(port as u16, cluster, credit as u32).map_err(failure)?;
+        self.conns.lock().unwrap().insert(conn.into(), client.clone());
+        let conn = conn.to_string();
+        thread::spawn(move || tell(conn, client, events));
         Ok(json!({}))
     }
 
     /// Writes the request at once, so that commands begin in their order.
-    fn ask(&self, id: u64, command: &Value) -> Result<Pending, Failure> {
+    fn ask(&self, id: u64, command: &Value) -> Result<impl FnOnce() -> Outcome + use<>, Failure> {
         let (client, (headers, payload)) = (self.conn(command)?, message(command)?);
         let timeout = command["timeout_ms"].as_u64().map(Duration::from_millis);
-        let pending = client.start(string(command, "cluster")?, &headers, &payload, timeout).map_err(failure)?;
-        self.asked.lock().unwrap().insert(id, (client, pending.1));
-        Ok(pending)
+        let cluster = string(command, "cluster")?;
+        let (request, outcome) = client.request(cluster, &headers, &payload, timeout).map_err(failure)?;
+        self.asked.lock().unwrap().insert(id, (client.clone(), request));
+        Ok(move || client.wait(request, outcome, timeout))
     }
 
-    fn reply(&self, command: &Value) -> Outcome {
+    fn reply(&self, command: &Value) -> Answer {
         let result = if let Some(text) = command["error"].as_str() { Err(text.into()) } else { Ok(message(command)?) };
-        let serving = self.serving.lock().unwrap();
-        let to = serving.get(string(command, "request")?).ok_or(("other".into(), "no such request".into()))?;
-        let _ = to.send(result); // nobody listens when it was cancelled
+        let (request, conn) = string(command, "request")?.split_once(' ').ok_or(bad("request"))?;
+        self.conn(&json!({"conn": conn}))?.reply(request.parse().or(Err(bad("request")))?, result);
         Ok(json!({}))
     }
 
@@ -112,8 +113,8 @@ impl Subject {
             "connect" | "register" => drop(thread::spawn(move || answer(id, self.attach(&command)))),
             "request" => match self.ask(id, &command) {
                 Err(error) => answer(id, Err(error)),
-                Ok(pending) => drop(thread::spawn(move || {
-                    let reply = pending.wait().map_err(failure);
+                Ok(wait) => drop(thread::spawn(move || {
+                    let reply = wait().map_err(failure);
                     self.asked.lock().unwrap().remove(&id);
                     answer(id, reply.map(|(h, p)| json!({"headers": h, "payload": STANDARD.encode(p)})));
                 })),
