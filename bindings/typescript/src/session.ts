@@ -134,6 +134,7 @@ export class Session {
   /** Sends a subscribe or an unsubscribe, relay.md 9.3, 9.4. */
   topic(what: string, op: typeof Op.subscribe | typeof Op.unsubscribe, topic: string, settle: Outcome): void {
     checkSizes(what, this.limits, topic, encodeHeaders(undefined), Buffer.alloc(0));
+    if (op === Op.subscribe && !this.#opening) this.#credits.append(this.channel.out); // relay.md 5.5: in front of it
     appendTopic(this.channel.out, op, this.#expect(what, settle), topic);
     this.channel.touch();
   }

@@ -127,6 +127,7 @@ export class Topics {
   #send(topic: Topic, session: Session): void {
     const waiter = topic.waiter;
     try {
+      this.#changed.add(topic);
       if (this.#topics.size > session.limits.topics) throw new OverloadedError(`${waiter.what}: ${session.limits.topics} subscriptions`);
       session.topic(waiter.what, Op.subscribe, topic.name, (err) => {
         if (topic.ended) return;
@@ -143,7 +144,6 @@ export class Topics {
     }
     topic.on = session;
     waiter.abandon = () => this.#withdraw(topic);
-    this.#changed.add(topic);
   }
 
   // Ends a subscription on both sides; done is called when no event of it can come any more.
