@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/project-iris/iris/cmd/internal/node"
 	iris "github.com/project-iris/iris/sdk"
 )
 
@@ -116,6 +117,34 @@ func TestTerminatedNodeFailsNothing(t *testing.T) {
 	code, err := c.Nodes[0].Wait(ctx)
 	require.NoError(t, err)
 	require.Zero(t, code)
+}
+
+func TestTerminatedNodeWithAnOpenTunnelIsNoMemberAtOnceAndEnds(t *testing.T) {
+	c := startCluster(t, 2)
+	// One that would go on for ever, as a member of the node that ends.
+	s, err := iris.Register(c.Nodes[0].Port, "hold", &holder{}, nil, iris.WithLogger(quiet), iris.WithReconnect(-1))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Unregister() })
+	conn := connect(t, c.Nodes[1])
+	tunnel, err := conn.Tunnel(t.Context(), "hold")
+	require.NoError(t, err)
+
+	began := time.Now()
+	require.NoError(t, c.Nodes[0].Signal(syscall.SIGTERM))
+	_, err = c.Nodes[1].AwaitStatus(t.Context(), patience, func(s node.Status) bool { return s.Members("hold") == 0 })
+	require.NoError(t, err)
+	require.Less(t, time.Since(began), 5*time.Second, "long before the tunnel is cut off")
+	_, err = conn.Request(t.Context(), "hold", nil)
+	require.ErrorIs(t, err, iris.ErrNoService)
+
+	_, err = tunnel.Recv(within(patience))
+	require.Error(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	code, err := c.Nodes[0].Wait(ctx)
+	require.NoError(t, err)
+	require.Zero(t, code)
+	t.Logf("ended after %v, the tunnel with: %v", time.Since(began), tunnel.Send(within(patience), nil))
 }
 
 func TestLesson14ServiceThatDiesFailsItsRequestsAtOnce(t *testing.T) {

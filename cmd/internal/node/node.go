@@ -238,18 +238,19 @@ func (n *Node) openRelay(ctx context.Context, start func(string, func(context.Co
 }
 
 // drain ends the node's work in good order. Work that does not end within the limit,
-// such as a tunnel that nobody closes, is cut off and is an error.
+// such as a tunnel that nobody closes, is cut off.
 func (n *Node) drain() error {
 	n.log.Info("draining: no new work; a second signal ends the node at once")
 	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
 	defer cancel()
-	err := errors.Join(
-		n.relay.Drain(ctx),
-		n.patterns.Drain(ctx),
-		n.relay.Close(),
-		n.leave(),
-	)
-	if err != nil {
+	// Together, so that members are withdrawn before the first has waited.
+	withdrawn := make(chan error, 1)
+	go func() { withdrawn <- n.patterns.Drain(ctx) }()
+	unfinished := errors.Join(n.relay.Drain(ctx), <-withdrawn)
+	if unfinished != nil {
+		n.log.Warn("cutting off what has not ended in time", "limit", drainLimit, "err", unfinished)
+	}
+	if err := errors.Join(n.relay.Close(), n.leave()); err != nil {
 		return fmt.Errorf("node: drain: %w", err)
 	}
 	n.log.Info("stopped")
