@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/project-iris/iris/cmd/internal/node"
-	iris "github.com/project-iris/iris/sdk"
 )
 
 // A keyReport is what `iris keys -json` prints.
@@ -28,13 +27,9 @@ func keys(ctx context.Context, std Streams, args []string) error {
 	if err := parse(flags, args, 0, 0); err != nil {
 		return err
 	}
-	answer, err := ask(ctx, *port, &iris.Request{Cluster: node.SelfCluster, Payload: []byte("status")}, 5*time.Second)
+	s, err := askStatus(ctx, *port)
 	if err != nil {
 		return err
-	}
-	var s node.Status
-	if err := json.Unmarshal(answer.Payload, &s); err != nil {
-		return fmt.Errorf("keys: the node at port %d answered in a form this iris does not know: %w", *port, err)
 	}
 	if s.Keys == nil {
 		return errors.New("keys: the node runs in developer mode, without any key")

@@ -22,13 +22,9 @@ func status(ctx context.Context, std Streams, args []string) error {
 	if err := parse(flags, args, 0, 0); err != nil {
 		return err
 	}
-	answer, err := ask(ctx, *port, &iris.Request{Cluster: node.SelfCluster, Payload: []byte("status")}, 5*time.Second)
+	s, err := askStatus(ctx, *port)
 	if err != nil {
 		return err
-	}
-	var s node.Status
-	if err := json.Unmarshal(answer.Payload, &s); err != nil {
-		return fmt.Errorf("status: the node at port %d answered in a form this iris does not know: %w", *port, err)
 	}
 	if *asJSON {
 		encoder := json.NewEncoder(std.Out)
@@ -36,6 +32,19 @@ func status(ctx context.Context, std Streams, args []string) error {
 		return encoder.Encode(s)
 	}
 	return printStatus(std.Out, s)
+}
+
+// askStatus asks the node at a port what it knows.
+func askStatus(ctx context.Context, port int) (node.Status, error) {
+	var s node.Status
+	answer, err := ask(ctx, port, &iris.Request{Cluster: node.SelfCluster, Payload: []byte("status")}, 5*time.Second)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(answer.Payload, &s); err != nil {
+		return s, fmt.Errorf("the node at port %d answered in a form this iris does not know: %w", port, err)
+	}
+	return s, nil
 }
 
 func printStatus(w io.Writer, s node.Status) error {

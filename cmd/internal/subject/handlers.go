@@ -16,6 +16,7 @@ func (a *attached) Init(conn *iris.Connection) error {
 	return nil
 }
 
+// HandleRequestContext tells of a request and returns what the command reply says.
 func (a *attached) HandleRequestContext(ctx context.Context, r *iris.Request) (*iris.Reply, error) {
 	name, reply := fmt.Sprint("request-", a.s.names.Add(1)), make(chan command, 1)
 	a.s.replies.Store(name, reply)
@@ -37,10 +38,12 @@ func (a *attached) HandleRequestContext(ctx context.Context, r *iris.Request) (*
 	}
 }
 
+// HandleBroadcastMessage tells of a broadcast.
 func (a *attached) HandleBroadcastMessage(m *iris.Message) {
 	a.notice("broadcast", m.Payload, m.Headers, nil)
 }
 
+// HandleTunnel keeps a tunnel for tunnel-accept until it is closed.
 func (a *attached) HandleTunnel(t *iris.Tunnel) {
 	ctx, done := context.WithCancel(context.Background())
 	defer done()
@@ -51,6 +54,7 @@ func (a *attached) HandleTunnel(t *iris.Tunnel) {
 	}
 }
 
+// HandleDrop tells that the node was given up.
 func (a *attached) HandleDrop(reason error) {
 	a.s.tell(fields{"notice": "dropped", "conn": a.name, "text": reason.Error()})
 }
@@ -65,8 +69,10 @@ type topic struct {
 	name string
 }
 
+// HandleEventMessage tells of an event.
 func (t topic) HandleEventMessage(m *iris.Message) {
 	t.a.notice("event", m.Payload, m.Headers, fields{"topic": t.name})
 }
 
+// HandleEvent is not used: HandleEventMessage is preferred.
 func (t topic) HandleEvent([]byte) {}
