@@ -80,6 +80,7 @@ func TestBroadcastFindsNodesOfALargeSubnetAtOnce(t *testing.T) {
 			startWith(t, &n, at("10.7.200.200", 4), "10.7.0.0/16", casting),
 		}
 		after(100 * time.Millisecond)
+		hits := uint64(0)
 		for _, x := range nodes {
 			for _, y := range nodes {
 				if x != y {
@@ -87,8 +88,9 @@ func TestBroadcastFindsNodesOfALargeSubnetAtOnce(t *testing.T) {
 				}
 			}
 			require.Empty(t, x.Counts().Refused)
-			require.NotZero(t, x.Counts().Hits)
+			hits += x.Counts().Hits
 		}
+		require.NotZero(t, hits)
 		for _, d := range n.Sent() {
 			require.Len(t, d.Bytes, discovery.Size)
 		}
@@ -100,8 +102,8 @@ func TestBroadcastIsAnsweredToItsNetworkOnly(t *testing.T) {
 		var n discoverytest.Net
 		subnet := netip.MustParsePrefix("10.0.0.0/20")
 		n.Share(subnet)
-		here := startWith(t, &n, at("10.0.0.5", 0), "10.0.0.0/20", func(c *discovery.Config) { c.Broadcast = []netip.Prefix{subnet} })
 		stranger := start(t, &n, at("10.0.7.7", 0), "10.0.7.7/32", secret("other"))
+		here := startWith(t, &n, at("10.0.0.5", 0), "10.0.0.0/20", func(c *discovery.Config) { c.Broadcast = []netip.Prefix{subnet} })
 		after(time.Second)
 		require.NotZero(t, stranger.Counts().Refused["mac"])
 		require.Zero(t, stranger.Counts().Answered)
@@ -117,8 +119,8 @@ func TestAnswerToABroadcastCountsFromItsSubnetOnly(t *testing.T) {
 		away := at("10.9.0.1", 0)
 		far := n.Listen(away)
 		defer far.Close()
-		here := startWith(t, &n, at("10.0.0.5", 0), "10.0.0.0/20", func(c *discovery.Config) { c.Broadcast = []netip.Prefix{subnet} })
 		start(t, &n, at("10.0.7.7", 0), "10.0.7.7/32", secret("net"))
+		here := startWith(t, &n, at("10.0.0.5", 0), "10.0.0.0/20", func(c *discovery.Config) { c.Broadcast = []netip.Prefix{subnet} })
 		after(100 * time.Millisecond)
 		for _, d := range n.Sent() {
 			if d.From == at("10.0.7.7", 0) && d.Bytes[5] == 2 {
