@@ -110,7 +110,7 @@ func TestStoppedNodeGivesTypedOutcomesAndIsBack(t *testing.T) {
 			conn := attachClient(t, c.Nodes[2])
 			awaitMembers(t, c.Nodes[:2], 2, patience)
 			var wg sync.WaitGroup
-			wg.Go(func() { book.send(t, conn, int(100*(stopped+time.Second)/time.Second), 100, 100) })
+			wg.Go(func() { book.send(t, conn, int(100*(stopped+time.Second)/time.Second), 100, 100, 5*time.Second) })
 			require.NoError(t, c.Nodes[0].Signal(syscall.SIGSTOP))
 			<-time.After(stopped)
 			require.NoError(t, c.Nodes[0].Signal(syscall.SIGCONT))

@@ -59,6 +59,10 @@ func (c *Conn) Addr() netip.AddrPort { return c.addr }
 // RTT is the smoothed round trip.
 func (c *Conn) RTT() time.Duration { return c.quic.ConnectionStats().SmoothedRTT }
 
+// Heard counts the packets of QUIC that have come from the peer. While it grows
+// the peer lives, whatever is lost or held up of its messages.
+func (c *Conn) Heard() uint64 { return c.quic.ConnectionStats().PacketsReceived }
+
 // SendControl queues a message on the control stream; it never blocks, and lanes
 // do not delay it. A peer that lets the queue of 1 MiB overflow loses its link
 // with ReasonOverflow. Errors: ErrFull then, ErrClosed, ErrTooLarge.

@@ -71,7 +71,7 @@ func (m heartbeat) receive(c *core, p *peer) error {
 	return nil
 }
 
-// alive: messages came on a link, apart from its control stream.
+// alive: packets came on a link.
 type alive struct{ link uint64 }
 
 func (e alive) apply(c *core) {

@@ -37,8 +37,8 @@
 //	leaving    | 5 |
 //
 // heartbeat: every 250 ms. The sequence grows with each; echo is the highest
-// sequence heard from the receiver, and 0 before the first. Anything that is heard
-// on a link is a sign of life, data too.
+// sequence heard from the receiver, and 0 before the first. Any packet that comes
+// on a link is a sign of life.
 //
 // peers: other nodes that the sender has links to, n ≤ 1,000, with 1 ≤ a ≤ 4
 // addresses each. Sent when a link is new (all of them to the new peer, the new

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/stack/link"
@@ -118,6 +119,8 @@ type fakeConn struct {
 	once  sync.Once
 	done  chan struct{}
 	why   error
+
+	received atomic.Uint64 // messages
 }
 
 type fakeMessage struct {
@@ -140,6 +143,7 @@ func (c *fakeConn) deliver(o *Overlay) {
 				continue
 			default:
 			}
+			c.received.Add(1)
 			if m.control {
 				o.control(c, m.bytes)
 			} else {
@@ -161,6 +165,8 @@ func (c *fakeConn) end(why error) {
 func (c *fakeConn) Peer() link.ID        { return c.at.id }
 func (c *fakeConn) Addr() netip.AddrPort { return c.at.addr }
 func (c *fakeConn) RTT() time.Duration   { return time.Millisecond }
+
+func (c *fakeConn) Heard() uint64 { return c.received.Load() }
 
 // Sync has nothing to wait for: the test's bubble waits.
 func (c *fakeConn) Sync(ctx context.Context) error { return ctx.Err() }

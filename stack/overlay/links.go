@@ -17,6 +17,7 @@ type conn interface {
 	Peer() link.ID
 	Addr() netip.AddrPort
 	RTT() time.Duration
+	Heard() uint64
 	SendControl(msg []byte) error
 	Send(t *link.Turn, flow uint64, head, body []byte) error
 	AwaitRoom(ctx context.Context, flow uint64) error
@@ -39,8 +40,8 @@ type links struct {
 type linked struct {
 	conn   conn
 	number uint64
-	heard  atomic.Bool // a message came since the last tick
 	known  atomic.Bool // to the core
+	heard  uint64      // packets up to the last tick; of the loop
 }
 
 func (ls *links) init() {
@@ -111,11 +112,12 @@ func (ls *links) replace(change func(map[link.ID]*linked)) {
 	ls.current.Store(&m)
 }
 
-// heard lists the links that a message came on since it was asked last.
+// heard lists the links that packets came on since it was asked last.
 func (ls *links) heard() []uint64 {
 	var numbers []uint64
 	for _, l := range *ls.current.Load() {
-		if l.heard.Swap(false) {
+		if heard := l.conn.Heard(); heard != l.heard {
+			l.heard = heard
 			numbers = append(numbers, l.number)
 		}
 	}
@@ -161,12 +163,8 @@ func (o *Overlay) control(c conn, msg []byte) {
 }
 
 func (o *Overlay) message(t *link.Turn, c conn, msg []byte) {
-	l := o.links.of(c)
-	if l == nil {
+	if o.links.of(c) == nil {
 		return
-	}
-	if !l.heard.Load() { // the cache line stays shared while it is set already
-		l.heard.Store(true)
 	}
 	o.handler.Message(t, c.Peer(), msg)
 }
