@@ -10,47 +10,64 @@ import (
 	"github.com/project-iris/iris/stack/link"
 )
 
-// A core is the overlay's protocol: what a node knows of its peers, its own
-// records and the views of the groups it watches. It does no I/O and reads no
-// clock; step drives it. Owned by whoever calls step.
+// A core is the overlay's protocol: whom a node knows and is linked to, what it
+// has to do with which groups, and what it keeps of them for others. It does no I/O
+// and reads no clock; step drives it. Owned by whoever calls step.
 type core struct {
 	self link.ID
 	rng  *rand.Rand
 	now  time.Time // of the current step
 	out  []effect  // of the current step
 
-	peers      []*peer // sorted by id
-	candidates map[link.ID]*candidate
-	dialling   int       // dials under way
-	ticked     time.Time // last tick; the first step counts
+	peers    []*peer // sorted by id
+	links    map[uint64]*peer
+	table    []*contact // whom this node knows, by their distance
+	contacts map[link.ID]*contact
+	dialling int       // dials under way
+	dialAt   time.Time // no dial is due before
+	ticked   time.Time // last tick; the first step counts
+	reviewed time.Time // last review
+	stale    bool      // somebody came or went since then
+	leaving  bool
 
-	own     map[Group]ownRecord // what this node hosts
-	version uint64              // of the last change to own
-	waiting []waiter            // announcements that are not confirmed yet, oldest first
-	leaving bool
+	queries   map[uint32]query // that were sent, or wait for a link
+	nonce     uint32           // of the last of them
+	joining   *lookup          // of this node's own id
+	asked     time.Time        // when a peer was last asked for neighbours
+	refreshed map[int]time.Time
 
-	groups  map[Key]GroupInfo // what the peers host, sorted by node
-	watched map[Key]bool
+	groups  map[Key]*group
+	version uint64 // of the last stance
+	lapses  lapses
+	down    map[link.ID]time.Time // nodes that are not shown in views
 
-	settling bool // somebody waits for settled
+	owing       []*peer // whose outboxes are flushed at the end of the step
+	late        []latePromises
+	unconfirmed int     // batches
+	settling    bool
 }
 
 // A peer is a node with a link to this one.
 type peer struct {
-	id   link.ID
-	addr netip.AddrPort
-	link uint64 // number of the link
+	id      link.ID
+	contact *contact
+	link    uint64 // number of the link
 
+	since    time.Time // when the link came up
 	heard    time.Time // last sign of life
-	beaten   time.Time // last heartbeat sent
-	sequence uint64    // of that
-	echo     uint64    // highest sequence of the peer's heartbeats
+	pinged   time.Time // first ping that nothing was heard since; zero: none
+	repinged bool
+	sequence uint64    // of the last ping
+	used     time.Time // last message of the layers above
+	needed   bool      // as of the last review
+	offered  time.Time // when this node offered to give the link up
+	greeted  bool      // it has told whom it knows near this node
+	left     bool      // it is about to end
 
-	outbox   outbox
-	records  map[Group]record // what the peer hosts
-	received uint64           // messages to be acknowledged
-	synced   bool             // the peer's snapshot is complete
-	leaving  bool
+	outbox outbox
+	told   groupSet // groups whose stance this node tells it
+	tells  groupSet // groups whose stance it tells this node
+	keeps  groupSet // groups that both keep
 }
 
 // An event is something that happens to the core.
@@ -80,24 +97,42 @@ type (
 		link uint64
 		why  closing
 	}
+	// offerLink: if a link is not in use, use it no longer and send a release; else a
+	// used event must follow.
+	offerLink struct{ link uint64 }
+	// giveUpLink: if a link is not in use, close it as idle; else send a keep and
+	// a used event must follow.
+	giveUpLink struct{ link uint64 }
+	// resumeLink: a link that was offered may be used again.
+	resumeLink struct{ link uint64 }
 	// pushView: hand a view to the handler.
 	pushView struct {
 		group   Key
 		members []Member
+		whole   bool
 	}
-	// confirmed: every peer has what was announced as this batch.
+	// confirmed: everybody who watches shows what was announced as this batch.
 	confirmed struct{ batch uint64 }
+	// reached: a node that was to be reached has a link, or none came about.
+	reached struct {
+		id link.ID
+		ok bool
+	}
 	// lost: tell the handler that the link to a peer is gone.
 	lost struct{ peer link.ID }
-	// settled: tell those who wait that nothing is being dialled and all peers are synced.
+	// settled: tell those who wait that this node has found its place.
 	settled struct{}
 )
 
 func (dial) isEffect()        {}
 func (sendControl) isEffect() {}
 func (closeLink) isEffect()   {}
+func (offerLink) isEffect()   {}
+func (giveUpLink) isEffect()  {}
+func (resumeLink) isEffect()  {}
 func (pushView) isEffect()    {}
 func (confirmed) isEffect()   {}
+func (reached) isEffect()     {}
 func (lost) isEffect()        {}
 func (settled) isEffect()     {}
 
@@ -112,12 +147,14 @@ const (
 // newCore makes the core of the node self. Its random choices follow from self.
 func newCore(self link.ID) *core {
 	return &core{
-		self:       self,
-		rng:        rand.New(rand.NewPCG(binary.BigEndian.Uint64(self[:]), binary.BigEndian.Uint64(self[8:]))),
-		candidates: map[link.ID]*candidate{},
-		own:        map[Group]ownRecord{},
-		groups:     map[Key]GroupInfo{},
-		watched:    map[Key]bool{},
+		self:      self,
+		rng:       rand.New(rand.NewPCG(binary.BigEndian.Uint64(self[:]), binary.BigEndian.Uint64(self[8:]))),
+		links:     map[uint64]*peer{},
+		contacts:  map[link.ID]*contact{},
+		queries:   map[uint32]query{},
+		refreshed: map[int]time.Time{},
+		groups:    map[Key]*group{},
+		down:      map[link.ID]time.Time{},
 	}
 }
 
@@ -129,6 +166,7 @@ func (c *core) step(now time.Time, e event) []effect {
 		c.ticked = now // ticks are due from here on
 	}
 	e.apply(c)
+	c.flushAll()
 	c.dialDue()
 	c.checkSettled()
 	return c.out
@@ -149,15 +187,10 @@ func (c *core) find(id link.ID) (int, *peer) {
 	return i, c.peers[i]
 }
 
-// onLink is the peer at the other end of a link; nil once the core is done with
-// the link.
-func (c *core) onLink(number uint64) *peer {
-	for _, p := range c.peers {
-		if p.link == number {
-			return p
-		}
-	}
-	return nil
+// peer is the peer with this id, or nil.
+func (c *core) peer(id link.ID) *peer {
+	_, p := c.find(id)
+	return p
 }
 
 // settle asks for a settled effect, now or as soon as it is true.
@@ -166,16 +199,11 @@ type settle struct{}
 func (settle) apply(c *core) { c.settling = true }
 
 func (c *core) checkSettled() {
-	if !c.settling {
+	if !c.settling || c.stale || c.joining != nil {
 		return
 	}
-	for _, k := range c.candidates {
-		if !k.tried {
-			return
-		}
-	}
-	for _, p := range c.peers {
-		if !p.synced {
+	for _, k := range c.table {
+		if k.wanted && !k.tried && k.peer == nil || k.peer != nil && !k.peer.greeted {
 			return
 		}
 	}

@@ -2,19 +2,21 @@ package overlay
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
-// Failure detection. A peer is heard at most once per tick through its
-// messages, and its silence is looked at once per tick, so that a dead one is noticed
-// after silenceLimit and two ticks: 900 ms. One that stalls for 400 ms right before
-// its heartbeat was due is silent for 650 ms.
+// Failure detection. A peer that was not heard for an interval is pinged, and again
+// halfway through answerLimit; when that has passed without a sign of life the peer
+// is gone. Where links matter that is at most 250 + 550 ms and two ticks after it
+// died. One that stalls for 400 ms is not accused.
 const (
-	tickEvery      = 50 * time.Millisecond
-	heartbeatEvery = 250 * time.Millisecond
-	silenceLimit   = 800 * time.Millisecond
-	stallLimit     = 150 * time.Millisecond // a tick that is later says that this node itself stalled
+	tickEvery   = 50 * time.Millisecond
+	pingSoon    = 250 * time.Millisecond // of a peer that matters, or where there are few
+	pingLate    = 4 * time.Second        // of others
+	answerLimit = 550 * time.Millisecond
+	fewPeers    = 16                     // all of them matter
+	usedLately  = 5 * time.Second        // a link with traffic matters for so long
+	stallLimit  = 150 * time.Millisecond // a tick that is later says that this node itself stalled
 )
 
 // tick: time passes. Due every tickEvery.
@@ -22,22 +24,58 @@ type tick struct{}
 
 func (tick) apply(c *core) {
 	c.forgiveStall()
-	for _, p := range c.peers {
-		c.beat(p)
+	for i := len(c.peers) - 1; i >= 0; i-- { // one that is dropped was at i
+		c.watchOver(c.peers[i])
 	}
-	for _, p := range slices.Clone(c.peers) {
-		if c.now.Sub(p.heard) >= silenceLimit {
-			c.emit(closeLink{p.link, closeSilent})
-			c.drop(p)
-			c.redial(p)
+	c.expireQueries()
+	c.expireRecords()
+	c.releaseLate()
+	if c.stale || c.now.Sub(c.reviewed) >= reviewEvery {
+		c.review()
+	}
+}
+
+// watchOver pings a peer, or gives it up.
+func (c *core) watchOver(p *peer) {
+	switch {
+	case p.pinged.IsZero():
+		// To the nearest tick.
+		if c.now.Sub(p.heard) >= c.pingEvery(p)-tickEvery/2 {
+			p.pinged, p.repinged = c.now, false
+			c.ping(p)
 		}
+	case c.now.Sub(p.pinged) >= answerLimit:
+		c.emit(closeLink{p.link, closeSilent})
+		c.drop(p, true)
+	case !p.repinged && c.now.Sub(p.pinged) >= answerLimit/2:
+		p.repinged = true
+		c.ping(p)
 	}
-	c.giveUpCandidates()
+}
+
+func (c *core) ping(p *peer) {
+	p.sequence++
+	c.send(p, ping{p.sequence})
+}
+
+// pingEvery is how long a peer may be silent before it is pinged.
+func (c *core) pingEvery(p *peer) time.Duration {
+	if len(c.peers) <= fewPeers || len(p.told) > 0 || len(p.tells) > 0 || c.now.Sub(p.used) < usedLately {
+		return pingSoon
+	}
+	return pingLate
+}
+
+// suspect pings a peer that others say is gone.
+func (c *core) suspect(p *peer) {
+	if p.pinged.IsZero() {
+		p.pinged, p.repinged = c.now, false
+		c.ping(p)
+	}
 }
 
 // forgiveStall keeps a node that stalled from holding its own silence against
-// others (Lifeguard): they get the time that it was late and one heartbeat, but
-// no more than as if they had been heard just now.
+// others (Lifeguard): they get the time that it was late.
 func (c *core) forgiveStall() {
 	late := c.now.Sub(c.ticked) - tickEvery
 	c.ticked = c.now
@@ -45,37 +83,53 @@ func (c *core) forgiveStall() {
 		return
 	}
 	for _, p := range c.peers {
-		if p.heard = p.heard.Add(late + heartbeatEvery); p.heard.After(c.now) {
-			p.heard = c.now
+		if !p.pinged.IsZero() {
+			p.pinged = c.now
 		}
 	}
 }
 
-// beat sends a heartbeat when it is due, to the nearest tick.
-func (c *core) beat(p *peer) {
-	if c.now.Sub(p.beaten) < heartbeatEvery-tickEvery/2 {
-		return
-	}
-	p.beaten = c.now
-	p.sequence++
-	c.send(p, heartbeat{p.sequence, p.echo})
+// hear notes a sign of life.
+func (c *core) hear(p *peer) {
+	p.heard, p.pinged = c.now, time.Time{}
+	p.contact.seen = c.now
+}
+
+// receive answers.
+func (m ping) receive(c *core, p *peer) error {
+	c.send(p, pong(m))
+	return nil
 }
 
 // receive is a sign of life, which control has noted; what is left is to check
 // that the peer follows the protocol.
-func (m heartbeat) receive(c *core, p *peer) error {
-	if m.sequence <= p.echo || m.echo > p.sequence {
-		return fmt.Errorf("%w: heartbeat %d echoes %d of %d", errMalformed, m.sequence, m.echo, p.sequence)
+func (m pong) receive(_ *core, p *peer) error {
+	if m.sequence == 0 || m.sequence > p.sequence {
+		return fmt.Errorf("%w: pong %d of %d", errMalformed, m.sequence, p.sequence)
 	}
-	p.echo = m.sequence
 	return nil
 }
 
-// alive: packets came on a link.
-type alive struct{ link uint64 }
+// alive: packets came on a link; used: messages of the layers above did, or went.
+type alive struct {
+	link uint64
+	used bool
+}
 
 func (e alive) apply(c *core) {
-	if p := c.onLink(e.link); p != nil {
-		p.heard = c.now
+	if p := c.links[e.link]; p != nil {
+		c.hear(p)
+		if e.used {
+			p.used = c.now
+		}
+	}
+}
+
+// used: a link is in use, and was about to be given up.
+type used struct{ link uint64 }
+
+func (e used) apply(c *core) {
+	if p := c.links[e.link]; p != nil {
+		p.used, p.offered = c.now, time.Time{}
 	}
 }

@@ -2,9 +2,9 @@ package overlay
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/project-iris/iris/stack/link"
 )
@@ -17,45 +17,47 @@ type linkUp struct {
 }
 
 func (e linkUp) apply(c *core) {
-	if k := c.candidates[e.id]; k != nil && c.now.Before(k.banned) {
+	if k := c.contacts[e.id]; k != nil && c.now.Before(k.banned) {
 		c.emit(closeLink{e.link, closeProtocol})
 		return
 	}
-	if _, old := c.find(e.id); old != nil {
-		c.drop(old) // what it hosts is told anew on the new link
+	if old := c.peer(e.id); old != nil {
+		c.drop(old, false) // a new link begins anew
 	}
-	delete(c.candidates, e.id)
-	p := &peer{id: e.id, addr: e.addr, link: e.link, heard: c.now, records: map[Group]record{}}
-	c.introduce(p)
+	k := c.learn(e.id, []netip.AddrPort{e.addr}, c.now, true)
+	if k == nil { // this node is leaving, or has so many links
+		k = &contact{id: e.id, addrs: []netip.AddrPort{e.addr}}
+	}
+	p := &peer{
+		id: e.id, contact: k, link: e.link, since: c.now, heard: c.now, needed: true,
+		told: groupSet{}, tells: groupSet{}, keeps: groupSet{},
+	}
 	i, _ := c.find(e.id)
 	c.peers = slices.Insert(c.peers, i, p)
-	c.oweSnapshot(p)
-	c.flush(p)
+	c.links[e.link] = p
+	k.peer, k.failures, k.tried, k.lost, k.until = p, 0, true, time.Time{}, time.Time{}
+	c.stale = true
+	if c.leaving {
+		c.send(p, leaving{})
+	}
+	c.send(p, found{0, c.tellable(p, p.id)})
+	if len(c.peers) == 1 && c.joining == nil {
+		c.join()
+	}
+	c.show(p.id)
+	c.meetNew(p)
+	k.settleAwaited()
 }
 
-// introduce tells a new peer of the others and the others of it.
-func (c *core) introduce(p *peer) {
-	var others peerList
-	for _, o := range c.peers {
-		if !o.leaving {
-			others = append(others, contact{o.id, []netip.AddrPort{o.addr}})
-		}
-	}
-	for part := range slices.Chunk(others, maxPeers) {
-		c.send(p, part)
-	}
-	for _, o := range c.peers {
-		c.send(o, peerList{contact{p.id, []netip.AddrPort{p.addr}}})
-	}
+// linkDown: a link has ended; idle: because it was given up.
+type linkDown struct {
+	link uint64
+	idle bool
 }
-
-// linkDown: a link has ended.
-type linkDown struct{ link uint64 }
 
 func (e linkDown) apply(c *core) {
-	if p := c.onLink(e.link); p != nil {
-		c.drop(p)
-		c.redial(p)
+	if p := c.links[e.link]; p != nil {
+		c.drop(p, !e.idle)
 	}
 }
 
@@ -66,56 +68,89 @@ type control struct {
 }
 
 func (e control) apply(c *core) {
-	p := c.onLink(e.link)
+	p := c.links[e.link]
 	if p == nil {
 		return
 	}
-	p.heard = c.now
+	c.hear(p)
 	m, err := parseMessage(e.msg)
 	if err == nil {
 		err = m.receive(c, p)
 	}
 	if err != nil {
-		c.emit(closeLink{p.link, closeProtocol})
-		c.drop(p)
-		c.ban(p)
+		broken(e.link).apply(c)
 	}
 }
 
-// receive learns other nodes from a peer.
-func (m peerList) receive(c *core, p *peer) error {
-	for _, contact := range m {
-		for _, addr := range contact.addrs {
-			c.offer(contact.id, addr)
-		}
+// broken: the peer at the other end of a link broke the protocol.
+type broken uint64
+
+func (e broken) apply(c *core) {
+	p := c.links[uint64(e)]
+	if p == nil {
+		return
 	}
-	return nil
+	c.emit(closeLink{p.link, closeProtocol})
+	c.drop(p, true)
+	p.contact.banned = c.now.Add(banTime)
+	p.contact.next = p.contact.banned
 }
 
-// receive notes that a peer is about to go: it hosts nothing any more.
+// receive notes that a peer is about to go: it hosts and keeps nothing any more.
 func (leaving) receive(c *core, p *peer) error {
-	if p.leaving {
+	if p.left {
 		return fmt.Errorf("%w: leaving twice", errMalformed)
 	}
-	p.leaving = true
-	c.forgetRecords(p)
-	c.acknowledge(p)
+	p.left = true
+	c.detach(p)
+	c.stale = true
 	return nil
 }
 
-// drop forgets a peer: views without it, then the news that it is lost.
-func (c *core) drop(p *peer) {
+// drop forgets a link: views without the peer, then the news that it is lost. gone
+// tells that the peer may be.
+func (c *core) drop(p *peer, gone bool) {
 	i, _ := c.find(p.id)
 	c.peers = slices.Delete(c.peers, i, i+1)
-	c.forgetRecords(p)
+	delete(c.links, p.link)
+	k := p.contact
+	k.peer = nil
+	c.stale = true
+	c.abandon(p, gone)
+	c.detach(p)
+	if gone {
+		c.hide(p.id)
+	}
+	switch {
+	case p.left:
+		c.forgetContact(k)
+	case gone:
+		k.lost, k.failedAt, k.failures = c.now, c.now, 1
+		k.next = c.now.Add(c.headStartOf(k.id) + c.backoff(k))
+		c.dialSoon(k)
+	default:
+		k.tried = true
+	}
+	c.failQueries(p.id)
 	c.emit(lost{p.id})
-	c.confirm()
 }
 
-// forgetRecords takes all that a peer hosts out of the groups.
-func (c *core) forgetRecords(p *peer) {
-	for _, group := range slices.SortedFunc(maps.Keys(p.records), Group.compare) {
-		c.setMember(group, p.id, 0)
+// receive offers to give a link up that nobody needs.
+func (release) receive(c *core, p *peer) error {
+	if !p.offered.IsZero() && c.self.Compare(p.id) > 0 {
+		return nil // both have offered: the other one gives it up
 	}
-	clear(p.records)
+	if c.needs(p) {
+		c.send(p, keep{})
+		return nil
+	}
+	c.emit(giveUpLink{p.link})
+	return nil
+}
+
+// receive is told that the peer needs the link.
+func (keep) receive(c *core, p *peer) error {
+	p.used, p.offered = c.now, time.Time{}
+	c.emit(resumeLink{p.link})
+	return nil
 }

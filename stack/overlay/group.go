@@ -60,8 +60,8 @@ type Member struct {
 	Count int
 }
 
-// Groups lists the groups that this node or a peer hosts members of, sorted by
-// kind and name. It waits for the loop of Run, so a Handler may not call it; when
+// Groups lists the groups with members that this node hosts, watches or keeps,
+// sorted by kind and name. It waits for the loop of Run, so a Handler may not call it; when
 // Run has ended there are none. The result is the caller's.
 func (o *Overlay) Groups() []GroupInfo {
 	answer := make(chan []GroupInfo, 1)
@@ -79,15 +79,22 @@ func (o *Overlay) Groups() []GroupInfo {
 func (c *core) groupInfos() []GroupInfo {
 	all := make([]GroupInfo, 0, len(c.groups))
 	for _, g := range c.groups {
-		info := GroupInfo{g.Group, slices.Clone(g.Members)}
-		if own, ok := c.own[g.Group]; ok {
-			info.Members = withMember(info.Members, c.self, int(own.count))
+		info := GroupInfo{Group: g.Group}
+		if g.kept != nil {
+			for _, r := range g.kept.members {
+				info.Members = append(info.Members, Member{r.node, int(r.count)})
+			}
+		} else {
+			for _, e := range g.entries {
+				info.Members = append(info.Members, Member{e.node, int(e.count)})
+			}
 		}
-		all = append(all, info)
-	}
-	for group, own := range c.own {
-		if _, remote := c.groups[group.Key()]; !remote {
-			all = append(all, GroupInfo{group, []Member{{c.self, int(own.count)}}})
+		i, found := slices.BinarySearchFunc(info.Members, c.self, func(m Member, id link.ID) int { return m.Node.Compare(id) })
+		if g.count > 0 && !found {
+			info.Members = slices.Insert(info.Members, i, Member{c.self, int(g.count)})
+		}
+		if len(info.Members) > 0 {
+			all = append(all, info)
 		}
 	}
 	return all

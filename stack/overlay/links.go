@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -33,7 +34,9 @@ type links struct {
 	mu       sync.Mutex // guards the fields below and the replacing of current
 	byConn   map[conn]*linked
 	byNumber map[uint64]*linked
-	last     uint64 // number given
+	queues   map[link.ID]*queue // to nodes without a link, or with one that is held
+	queued   int                // bytes in them
+	last     uint64             // number given
 }
 
 // A linked is a link with what the overlay notes about it.
@@ -41,6 +44,8 @@ type linked struct {
 	conn   conn
 	number uint64
 	known  atomic.Bool // to the core
+	used   atomic.Bool // by messages, since the last tick
+	held   atomic.Bool // nothing is sent on it for now, but queued
 	heard  uint64      // packets up to the last tick; of the loop
 }
 
@@ -48,6 +53,7 @@ func (ls *links) init() {
 	ls.current.Store(&map[link.ID]*linked{})
 	ls.byConn = map[conn]*linked{}
 	ls.byNumber = map[uint64]*linked{}
+	ls.queues = map[link.ID]*queue{}
 }
 
 // to is the link to a peer, or nil.
@@ -72,6 +78,7 @@ func (ls *links) add(c conn) *linked {
 	defer ls.mu.Unlock()
 	ls.last++
 	l := &linked{conn: c, number: ls.last}
+	l.held.Store(ls.queues[c.Peer()] != nil) // what waits goes first
 	ls.byConn[c] = l
 	ls.byNumber[l.number] = l
 	ls.replace(func(m map[link.ID]*linked) { m[c.Peer()] = l })
@@ -112,16 +119,17 @@ func (ls *links) replace(change func(map[link.ID]*linked)) {
 	ls.current.Store(&m)
 }
 
-// heard lists the links that packets came on since it was asked last.
-func (ls *links) heard() []uint64 {
-	var numbers []uint64
+// heard lists what came on links since it was asked last.
+func (ls *links) heard() []alive {
+	var all []alive
 	for _, l := range *ls.current.Load() {
-		if heard := l.conn.Heard(); heard != l.heard {
+		used := l.used.Swap(false)
+		if heard := l.conn.Heard(); heard != l.heard || used {
 			l.heard = heard
-			numbers = append(numbers, l.number)
+			all = append(all, alive{l.number, used})
 		}
 	}
-	return numbers
+	return all
 }
 
 // list lists the peers that the core knows, sorted by id.
@@ -147,7 +155,10 @@ func (o *Overlay) up(c conn) {
 func (o *Overlay) down(c conn, err error) {
 	o.log.Debug("link is down", "peer", c.Peer(), "err", err)
 	if l := o.links.remove(c); l != nil {
-		o.post(linkDown{l.number})
+		o.post(linkDown{l.number, errors.Is(err, link.ReasonIdle)})
+	}
+	if o.links.waiting(c.Peer()) {
+		o.mail.reach(c.Peer())
 	}
 }
 
@@ -163,17 +174,31 @@ func (o *Overlay) control(c conn, msg []byte) {
 }
 
 func (o *Overlay) message(t *link.Turn, c conn, msg []byte) {
-	if o.links.of(c) == nil {
+	l := o.links.of(c)
+	if l == nil {
 		return
 	}
-	o.handler.Message(t, c.Peer(), msg)
+	l.use()
+	if err := o.handler.Message(t, c.Peer(), msg); err != nil {
+		o.log.Warn("a peer broke the protocol of the patterns", "peer", c.Peer(), "err", err)
+		o.post(broken(l.number))
+	}
 }
 
 func (o *Overlay) stream(c conn, s *link.Stream) link.StreamHandler {
-	if o.links.of(c) == nil {
+	l := o.links.of(c)
+	if l == nil {
 		return nil
 	}
+	l.use()
 	return o.handler.Stream(c.Peer(), s)
+}
+
+// use notes that a link is in use.
+func (l *linked) use() {
+	if !l.used.Load() { // the cache line stays shared while it is set already
+		l.used.Store(true)
+	}
 }
 
 // post hands an event to the loop.

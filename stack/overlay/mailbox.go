@@ -3,6 +3,8 @@ package overlay
 import (
 	"math"
 	"sync"
+
+	"github.com/project-iris/iris/stack/link"
 )
 
 // A mailbox holds what callers want until the loop takes it. What is wanted
@@ -19,9 +21,10 @@ type mailbox struct {
 // Mail is what was wanted at some moment.
 type mail struct {
 	announced map[Group]announcement
-	wished    map[Key]bool  // true to watch, false to unwatch
-	settled   chan struct{} // nil unless somebody asked
-	left      chan struct{} // nil unless somebody asked
+	wished    map[Group]bool   // true to watch, false to unwatch
+	reach     map[link.ID]bool // nodes that something is to be sent to
+	settled   chan struct{}    // nil unless somebody asked
+	left      chan struct{}    // nil unless somebody asked
 }
 
 type announcement struct {
@@ -29,9 +32,13 @@ type announcement struct {
 	done  chan struct{}
 }
 
+func newMail() mail {
+	return mail{announced: map[Group]announcement{}, wished: map[Group]bool{}, reach: map[link.ID]bool{}}
+}
+
 func (b *mailbox) init() {
 	b.wake = make(chan struct{}, 1)
-	b.mail = mail{announced: map[Group]announcement{}, wished: map[Key]bool{}}
+	b.mail = newMail()
 }
 
 func (b *mailbox) announce(g Group, count int) <-chan struct{} {
@@ -51,7 +58,18 @@ func (b *mailbox) announce(g Group, count int) <-chan struct{} {
 	return a.done
 }
 
-func (b *mailbox) wish(g Key, watch bool) {
+// reach wants a link to a node.
+func (b *mailbox) reach(id link.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return
+	}
+	b.mail.reach[id] = true
+	b.ring()
+}
+
+func (b *mailbox) wish(g Group, watch bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
@@ -93,7 +111,7 @@ func (b *mailbox) take(busy bool) mail {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	taken := b.mail
-	b.mail = mail{announced: map[Group]announcement{}, wished: map[Key]bool{}}
+	b.mail = newMail()
 	if busy && taken.left == nil {
 		b.mail.announced, taken.announced = taken.announced, nil
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/project-iris/iris/stack/link"
 )
 
-// ErrNotLinked is returned by Send when there is no link to the node. Nothing
-// was sent then.
+// ErrNotLinked is returned when there is no link to a node, and none comes about.
+// Nothing was sent then.
 var ErrNotLinked = errors.New("overlay: no link to this node")
 
 // Config is what an Overlay works with.
@@ -23,21 +23,33 @@ type Config struct {
 }
 
 // Handler gets what comes from the overlay. Message and Stream are called by the
-// readers of links, concurrently; View and Lost by the overlay's loop, one at a time. None
-// may block; all may call any method of the Overlay that does not wait.
+// readers of links, concurrently; View, Lost and Returned by the overlay's loop, one at a
+// time. None may block; all may call any method of the Overlay that does not wait.
 type Handler interface {
-	// Message is a message of a peer, valid until return.
-	Message(t *link.Turn, from link.ID, msg []byte)
+	// Message is a message of a peer, valid until return. An error means that the peer
+	// broke the protocol: its link is closed, and it is left alone for a while.
+	Message(t *link.Turn, from link.ID, msg []byte) error
 	// Stream is a stream that a peer opened. It returns who gets what comes on it;
 	// nil refuses it.
 	Stream(from link.ID, s *link.Stream) link.StreamHandler
-	// View tells all REMOTE member nodes of a watched group (never this node
-	// itself), sorted by id, after Watch and on every change. members is the
-	// handler's to keep. One may still come while Unwatch is being called.
-	View(g Key, members []Member)
+	// View tells the REMOTE member nodes of a watched group (never this node
+	// itself), sorted by id, after Watch and on every change. whole: these are all of
+	// them. Otherwise the group is large, and members are some hundred of it around this
+	// node's id: in the order of ids, taken as a ring, the 16 before it and the 16 behind
+	// it, and beyond them the first at or behind each of the points self + 2^j*(4+m)/4, m
+	// being 0 to 3. members is the handler's to keep. One may still come while Unwatch is
+	// being called.
+	View(g Key, members []Member, whole bool)
 	// Lost tells that the link to a peer is gone: what was in flight to it may or
-	// may not have arrived. Views without it come first.
+	// may not have arrived. Views without it come first. Links that nobody used are lost
+	// as well; nothing was in flight then.
 	Lost(peer link.ID)
+	// Returned gives back a message that Send took for a node without a link, when no
+	// link came about: provably it was not sent. msg is the handler's to keep.
+	Returned(to link.ID, msg []byte)
+	// Using tells whether something is in flight to or from a peer, so that the link
+	// must stay. It is called by the overlay's loop.
+	Using(peer link.ID) bool
 }
 
 // Overlay is this node's place in the network. All methods are safe for
@@ -57,6 +69,7 @@ type Overlay struct {
 	core    *core
 	batches map[uint64][]chan struct{} // announcements that are not confirmed
 	batch   uint64                     // number of the last of them
+	again   []event                    // that follow from effects
 	settle  []chan struct{}            // of those who wait for settled
 }
 
@@ -86,7 +99,7 @@ func newOverlay(cfg Config, carrier carrier) *Overlay {
 	o := &Overlay{
 		log:        cfg.Log,
 		carrier:    carrier,
-		candidates: make(chan offered, maxCandidates),
+		candidates: make(chan offered, maxOffers),
 		events:     make(chan event, maxEvents),
 		stopped:    make(chan struct{}),
 		queries:    make(chan chan<- []GroupInfo),
@@ -120,8 +133,8 @@ func (o *Overlay) Settled() <-chan struct{} { return o.mail.settled() }
 func (o *Overlay) Peers() []Peer { return o.links.list() }
 
 // Announce sets how many members of g this node hosts (0 or less: none any more).
-// The channel is closed when every peer that is linked at the time of the call has
-// confirmed it, or a later number, to be in its views, or is gone; also when Run
+// The channel is closed when the nodes that keep g have confirmed that it, or a later
+// number, is in the views of everybody who watches g, or those are gone; also when Run
 // ends. It never blocks; what is announced again before it could be told
 // replaces what was announced before. A group whose name is too long cannot be
 // told, which is logged; its channel is closed.
@@ -136,40 +149,50 @@ func (o *Overlay) Announce(g Group, count int) <-chan struct{} {
 }
 
 // Watch asks for views of g. Watching twice is watching once, but the view is told
-// again. The first View comes
-// soon, also for an empty group. It never blocks.
-func (o *Overlay) Watch(g Key) { o.mail.wish(g, true) }
+// again. The first View comes soon, also for an empty group, and for one whose name is
+// too long to have members. It never blocks.
+func (o *Overlay) Watch(g Group) { o.mail.wish(g, true) }
 
 // Unwatch ends the views of g. It never blocks.
-func (o *Overlay) Unwatch(g Key) { o.mail.wish(g, false) }
+func (o *Overlay) Unwatch(g Group) { o.mail.wish(g, false) }
 
-// Send sends head+body to a peer as one message, FIFO per flow, flushed at the
-// end of t. An error means that provably nothing was sent: ErrNotLinked, or
-// link.ErrFull, link.ErrTooLarge, link.ErrClosed. It never blocks.
+// Send sends head+body to a node as one message, FIFO per flow, flushed at the
+// end of t. If there is no link to it, the message waits for one (1 MiB of them for a node,
+// 64 MiB for all) or comes back, see Handler.Returned. An error means that provably nothing
+// was sent: ErrNotLinked, where this node is alone, or link.ErrFull, link.ErrTooLarge,
+// link.ErrClosed. It never blocks.
 func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte) error {
-	l := o.links.to(to)
-	if l == nil {
+	if l := o.links.direct(to); l != nil {
+		return l.conn.Send(t, flow, head, body)
+	}
+	if o.carrier == nil {
 		return ErrNotLinked
 	}
-	return l.conn.Send(t, flow, head, body)
+	return o.sendLater(t, to, flow, head, body)
 }
 
 // AwaitRoom waits until the lane of flow to a peer is at most half full; see
 // link.Conn. The error is ErrNotLinked, link.ErrClosed or that of ctx. A Handler
 // may not call it.
 func (o *Overlay) AwaitRoom(ctx context.Context, to link.ID, flow uint64) error {
-	l := o.links.to(to)
+	l := o.links.direct(to)
 	if l == nil {
 		return ErrNotLinked
 	}
 	return l.conn.AwaitRoom(ctx, flow)
 }
 
-// OpenStream opens a stream to a peer; see link.Conn. h gets what comes on it. An
-// error means that the peer knows nothing of it: ErrNotLinked, or that of the
-// link. A Handler may not call it, because it may wait for a connection.
+// OpenStream opens a stream to a node, to which it waits for a link if there is none;
+// see link.Conn. h gets what comes on it. An error means that the node knows nothing of
+// it: ErrNotLinked, or that of the link or of ctx. A Handler may not call it.
 func (o *Overlay) OpenStream(ctx context.Context, to link.ID, h link.StreamHandler) (*link.Stream, error) {
-	l := o.links.to(to)
+	l := o.links.direct(to)
+	if l == nil && o.carrier != nil {
+		var err error
+		if l, err = o.awaitLink(ctx, to); err != nil {
+			return nil, err
+		}
+	}
 	if l == nil {
 		return nil, ErrNotLinked
 	}

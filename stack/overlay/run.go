@@ -12,6 +12,7 @@ import (
 
 const (
 	maxEvents   = 128             // from links and dials
+	maxOffers   = 1024            // candidates that wait for the loop
 	dialTimeout = 3 * time.Second // of one attempt
 )
 
@@ -52,7 +53,14 @@ func closeAll(channels []chan struct{}) {
 func (o *Overlay) loop(ctx context.Context, dials *sync.WaitGroup, failed <-chan error) error {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	step := func(e event) { o.perform(ctx, dials, o.core.step(time.Now(), e)) }
+	step := func(e event) {
+		o.perform(ctx, dials, o.core.step(time.Now(), e))
+		for len(o.again) > 0 {
+			next := o.again[0]
+			o.again = o.again[1:]
+			o.perform(ctx, dials, o.core.step(time.Now(), next))
+		}
+	}
 	for {
 		wasBusy := o.core.busy()
 		select {
@@ -75,8 +83,8 @@ func (o *Overlay) loop(ctx context.Context, dials *sync.WaitGroup, failed <-chan
 		case <-o.mail.wake:
 			o.serveMail(step)
 		case <-ticker.C:
-			for _, number := range o.links.heard() {
-				step(alive{number})
+			for _, a := range o.links.heard() {
+				step(a)
 			}
 			step(tick{})
 		}
@@ -101,11 +109,17 @@ func (o *Overlay) serveMail(step func(event)) {
 		step(<-o.candidates) // what was offered before somebody asked whether all is settled
 	}
 	for g, watched := range m.wished {
-		if watched {
+		switch {
+		case len(g.Name) > maxName:
+			o.handler.View(g.Key(), nil, true)
+		case watched:
 			step(watch{g})
-		} else {
+		default:
 			step(unwatch{g})
 		}
+	}
+	for id := range m.reach {
+		step(reach{id})
 	}
 	if len(m.announced) > 0 {
 		o.announce(m.announced, step)
@@ -149,8 +163,22 @@ func (o *Overlay) perform(ctx context.Context, dials *sync.WaitGroup, effects []
 			}
 		case closeLink:
 			o.close(e)
+		case offerLink:
+			o.offer(e.link)
+		case giveUpLink:
+			o.giveUp(e.link)
+		case resumeLink:
+			if l := o.links.numbered(e.link); l != nil {
+				o.flush(l.conn.Peer())
+			}
+		case reached:
+			if e.ok {
+				o.flush(e.id)
+			} else {
+				o.giveBack(e.id)
+			}
 		case pushView:
-			o.handler.View(e.group, e.members)
+			o.handler.View(e.group, e.members, e.whole)
 		case confirmed:
 			closeAll(o.batches[e.batch])
 			delete(o.batches, e.batch)
@@ -161,6 +189,42 @@ func (o *Overlay) perform(ctx context.Context, dials *sync.WaitGroup, effects []
 			closeAll(o.settle)
 			o.settle = nil
 		}
+	}
+}
+
+// hold keeps a link from being used, unless it is in use.
+func (o *Overlay) hold(l *linked) bool {
+	l.held.Store(true)
+	if l.used.Load() || o.handler.Using(l.conn.Peer()) {
+		o.flush(l.conn.Peer())
+		o.again = append(o.again, used{l.number})
+		return false
+	}
+	return true
+}
+
+// offer offers the peer to give a link up.
+func (o *Overlay) offer(number uint64) {
+	if l := o.links.numbered(number); l != nil && o.hold(l) {
+		_ = l.conn.SendControl(release{}.appendTo(nil))
+	}
+}
+
+// giveUp gives up a link that the peer has offered.
+func (o *Overlay) giveUp(number uint64) {
+	l := o.links.numbered(number)
+	if l == nil {
+		return
+	}
+	if !o.hold(l) {
+		_ = l.conn.SendControl(keep{}.appendTo(nil))
+		return
+	}
+	o.log.Debug("closing link that nobody uses", "peer", l.conn.Peer())
+	o.links.hide(l)
+	l.conn.Close(link.ReasonIdle)
+	if o.links.waiting(l.conn.Peer()) {
+		o.mail.reach(l.conn.Peer())
 	}
 }
 

@@ -32,30 +32,45 @@ func simulate(t *testing.T, seeds int, story func(s *sim)) {
 					t.Logf("replay: go test ./stack/overlay -run '%s' -seed %d", t.Name(), seed)
 				}
 			})
-			story(&sim{
-				t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1_000_000, 0),
-				maxLatency: 5 * time.Millisecond, cut: func(a, b *simNode) bool { return false },
-			})
+			story(newSim(t, seed))
 		})
 	}
 }
 
 // A sim connects cores in virtual time.
 type sim struct {
-	t          *testing.T
+	t          testing.TB
 	rng        *rand.Rand
 	now        time.Time
 	queue      simQueue
 	posted     int
 	nodes      []*simNode // killed ones too
-	maxLatency time.Duration
+	byID       map[link.ID]*simNode
+	byAddr     map[netip.AddrPort]*simNode
+	latency    func(a, b *simNode) time.Duration
 	cut        func(a, b *simNode) bool // a hears nothing of b, nor b of a
+	holding    []*simEnd                // that hold messages back
 	lostAt     []simLoss
+	dials      int
+	dialFails  int
+	stable     bool // nobody comes or goes: confirmations are checked
 }
 
 type simLoss struct {
 	at      time.Time
 	by, who *simNode
+}
+
+func newSim(t testing.TB, seed uint64) *sim {
+	s := &sim{
+		t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1_000_000, 0),
+		byID: map[link.ID]*simNode{}, byAddr: map[netip.AddrPort]*simNode{},
+		cut: func(a, b *simNode) bool { return false },
+	}
+	s.latency = func(_, _ *simNode) time.Duration {
+		return 100*time.Microsecond + time.Duration(s.rng.Int64N(int64(5*time.Millisecond)))
+	}
+	return s
 }
 
 // A simNode is a core with what the shell would keep.
@@ -68,19 +83,25 @@ type simNode struct {
 	stalled   time.Time // handles nothing until then
 	backlog   []func()  // for when it is awake again
 	ends      map[uint64]*simEnd
+	linked    map[*simNode]*simEnd
 	lastLink  uint64
 	lastBatch uint64
 	views     map[Key][]Member
+	viewed    map[Key]time.Time
+	whole     map[Key]bool
 	history   map[Key][]uint32 // numbers announced
 	announced map[uint64]simAnnouncement
+	reaching  map[link.ID][]func(bool)
 	settled   bool
+	began     time.Time
+	sent      int // bytes of control messages, with what carries them
+	messages  int
 }
 
 type simAnnouncement struct {
-	key  Key
-	nth  int                // index into history
-	whom map[link.ID]uint64 // peers and their links at that time
-	at   time.Time
+	key Key
+	nth int // index into history
+	at  time.Time
 }
 
 // A simEnd is a node's end of a link. Messages that meet a partition are held,
@@ -97,7 +118,7 @@ type simEnd struct {
 type simEvent struct {
 	at  time.Time
 	nth int
-	to  *simNode
+	to  *simNode // nil: the world
 	do  func()
 }
 
@@ -106,7 +127,7 @@ type simQueue []simEvent
 func (q simQueue) Len() int      { return len(q) }
 func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q simQueue) Less(i, j int) bool {
-	return cmp.Or(q[i].at.Compare(q[j].at), cmp.Compare(q[i].nth, q[j].nth)) < 0
+	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].nth < q[j].nth
 }
 func (q *simQueue) Push(x any) { *q = append(*q, x.(simEvent)) }
 func (q *simQueue) Pop() any {
@@ -120,10 +141,6 @@ func (s *sim) post(at time.Time, to *simNode, do func()) {
 	heap.Push(&s.queue, simEvent{at, s.posted, to, do})
 }
 
-func (s *sim) latency() time.Duration {
-	return 100*time.Microsecond + time.Duration(s.rng.Int64N(int64(s.maxLatency)))
-}
-
 // run lets d pass.
 func (s *sim) run(d time.Duration) {
 	end := s.now.Add(d)
@@ -131,14 +148,19 @@ func (s *sim) run(d time.Duration) {
 		e := heap.Pop(&s.queue).(simEvent)
 		s.now = e.at
 		switch {
+		case e.to == nil:
+			e.do()
 		case !e.to.alive:
 		case s.now.Before(e.to.stalled):
 			e.to.backlog = append(e.to.backlog, e.do)
-		default:
-			for _, do := range append(e.to.backlog, e.do) {
-				e.to.backlog = nil
+		case len(e.to.backlog) > 0:
+			backlog := append(e.to.backlog, e.do)
+			e.to.backlog = nil
+			for _, do := range backlog {
 				do()
 			}
+		default:
+			e.do()
 		}
 	}
 	s.now = end
@@ -146,27 +168,43 @@ func (s *sim) run(d time.Duration) {
 
 // until lets time pass until ok, at most limit, and tells how long it took.
 func (s *sim) until(limit time.Duration, what string, ok func() bool) time.Duration {
+	s.t.Helper()
 	began := s.now
 	for !ok() {
+		if s.now.Sub(began) >= limit && len(s.alive()) < 15 {
+			for _, n := range s.alive() {
+				for key := range n.core.groups {
+					fmt.Println(n.alive, n.dump(key), n.viewed[key].IsZero())
+				}
+				for _, k := range n.core.table {
+					if k.peer == nil && s.byID[k.id].alive {
+						fmt.Printf("%x misses %x: %+v linked %v %v now %v\n", n.id[:2], k.id[:2], *k, n.linked[s.byID[k.id]] != nil, s.byID[k.id].linked[n] != nil, s.now)
+					}
+				}
+			}
+		}
 		require.Less(s.t, s.now.Sub(began), limit, what)
 		s.run(10 * time.Millisecond)
 	}
 	return s.now.Sub(began)
 }
 
-// start adds a node at host. Nodes watch the given groups.
-func (s *sim) start(host int, watched ...Key) *simNode {
+// start adds a node. It watches the given groups.
+func (s *sim) start(watched ...Key) *simNode {
+	host := len(s.nodes) + 1
 	n := &simNode{
-		sim: s, addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(host)}), 4000), alive: true,
-		ends: map[uint64]*simEnd{}, views: map[Key][]Member{}, history: map[Key][]uint32{}, announced: map[uint64]simAnnouncement{},
+		sim: s, addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(host >> 16), byte(host >> 8), byte(host)}), 4000), alive: true,
+		ends: map[uint64]*simEnd{}, linked: map[*simNode]*simEnd{}, views: map[Key][]Member{}, viewed: map[Key]time.Time{}, whole: map[Key]bool{},
+		history: map[Key][]uint32{}, announced: map[uint64]simAnnouncement{}, reaching: map[link.ID][]func(bool){}, began: s.now,
 	}
 	for i := range 4 {
 		binary.BigEndian.PutUint64(n.id[8*i:], s.rng.Uint64())
 	}
 	n.core = newCore(n.id)
 	s.nodes = append(s.nodes, n)
+	s.byID[n.id], s.byAddr[n.addr] = n, n
 	for _, k := range watched {
-		n.step(watch{k})
+		n.step(watch{hosted[k]})
 	}
 	s.post(s.now.Add(time.Duration(s.rng.Int64N(int64(tickEvery)))), n, n.tick)
 	return n
@@ -174,16 +212,19 @@ func (s *sim) start(host int, watched ...Key) *simNode {
 
 // mesh starts count nodes of which each is told of the one before it.
 func (s *sim) mesh(count int, watched ...Key) []*simNode {
+	s.t.Helper()
 	var nodes []*simNode
 	for i := range count {
-		n := s.start(i+1, watched...)
+		n := s.start(watched...)
 		if i > 0 {
 			n.offer(nodes[i-1])
 			nodes[i-1].offer(n)
 		}
 		nodes = append(nodes, n)
 	}
-	s.until(3*time.Second, "full mesh", s.converged)
+	s.until(5*time.Second, "full mesh", s.converged)
+	s.run(200 * time.Millisecond)
+	s.stable = true
 	return nodes
 }
 
@@ -191,19 +232,58 @@ func (s *sim) alive() []*simNode {
 	return slices.DeleteFunc(slices.Clone(s.nodes), func(n *simNode) bool { return !n.alive })
 }
 
-func (s *sim) node(id link.ID) *simNode {
-	return s.nodes[slices.IndexFunc(s.nodes, func(n *simNode) bool { return n.id == id })]
-}
-
-// converged tells whether all live nodes are linked to each other alone, and
-// every view shows what the others host.
+// converged tells whether all live nodes are linked, to each other alone where they are
+// few, and every view shows what the others host.
 func (s *sim) converged() bool {
-	for _, n := range s.alive() {
-		if len(n.core.peers) != len(s.alive())-1 {
+	alive := s.alive()
+	for _, n := range alive {
+		if len(n.core.peers) < min(len(alive)-1, closePeers) {
 			return false
 		}
-		for key := range n.core.watched {
-			if !maps.Equal(n.view(key), s.hosted(key, n)) {
+		if slices.ContainsFunc(n.core.peers, func(p *peer) bool { return !s.byID[p.id].alive }) {
+			return false
+		}
+	}
+	return s.agreed(alive)
+}
+
+// agreed tells whether every view shows what the others host.
+func (s *sim) agreed(nodes []*simNode) bool {
+	wants := map[Key]map[link.ID]int{}
+	for _, o := range nodes {
+		for key, h := range o.history {
+			if wants[key] == nil {
+				wants[key] = map[link.ID]int{}
+			}
+			if h[len(h)-1] > 0 && !o.core.leaving {
+				wants[key][o.id] = int(h[len(h)-1])
+			}
+		}
+	}
+	for _, n := range nodes {
+		for key, g := range n.core.groups {
+			if !g.watch {
+				continue
+			}
+			if n.viewed[key].IsZero() {
+				return false
+			}
+			want := wants[key]
+			own, member := want[n.id]
+			if member {
+				delete(want, n.id)
+			}
+			same := maps.Equal(n.view(key), want)
+			if !n.whole[key] { // part of it: nothing that is not
+				same = len(want) > maxWhole-1
+				for id, count := range n.view(key) {
+					same = same && want[id] == count
+				}
+			}
+			if member {
+				want[n.id] = own
+			}
+			if !same {
 				return false
 			}
 		}
@@ -211,18 +291,7 @@ func (s *sim) converged() bool {
 	return true
 }
 
-// hosted is what a view of the group at n should show.
-func (s *sim) hosted(key Key, n *simNode) map[link.ID]int {
-	want := map[link.ID]int{}
-	for _, o := range s.alive() {
-		if h := o.history[key]; o != n && len(h) > 0 && h[len(h)-1] > 0 && !o.core.leaving {
-			want[o.id] = int(h[len(h)-1])
-		}
-	}
-	return want
-}
-
-// kill ends a node without a word.
+// kill ends a node without a word. Whoever sends to it learns nothing.
 func (n *simNode) kill() { n.alive = false }
 
 func (n *simNode) stall(d time.Duration) {
@@ -240,7 +309,7 @@ func (n *simNode) tick() {
 }
 
 func (n *simNode) view(key Key) map[link.ID]int {
-	view := map[link.ID]int{}
+	view := make(map[link.ID]int, len(n.views[key]))
 	for _, m := range n.views[key] {
 		view[m.Node] = m.Count
 	}
@@ -248,78 +317,133 @@ func (n *simNode) view(key Key) map[link.ID]int {
 }
 
 // announce returns the batch, which is in announced until it is confirmed.
-func (n *simNode) announce(key Key, count uint32) uint64 {
+func (n *simNode) announce(g Group, count uint32) uint64 {
+	key := g.Key()
 	n.lastBatch++
 	n.history[key] = append(n.history[key], count)
-	a := simAnnouncement{key, len(n.history[key]) - 1, map[link.ID]uint64{}, n.sim.now}
-	for _, p := range n.core.peers {
-		a.whom[p.id] = p.link
-	}
-	n.announced[n.lastBatch] = a
-	n.step(announce{n.lastBatch, map[Group]uint32{hosted[key]: count}})
+	n.announced[n.lastBatch] = simAnnouncement{key, len(n.history[key]) - 1, n.sim.now}
+	n.step(announce{n.lastBatch, map[Group]uint32{g: count}})
 	return n.lastBatch
+}
+
+// reach links to a node as sending to it would; then learns whether there is a link.
+func (n *simNode) reach(id link.ID, then func(ok bool)) {
+	n.reaching[id] = append(n.reaching[id], then)
+	if len(n.reaching[id]) == 1 {
+		n.step(reach{id})
+	}
 }
 
 func (n *simNode) step(e event) {
 	for _, e := range n.core.step(n.sim.now, e) {
-		switch e := e.(type) {
-		case dial:
-			n.sim.dial(n, e)
-		case sendControl:
-			n.ends[e.link].send(func(at *simEnd) { at.node.step(control{at.number, e.msg}) })
-		case closeLink:
-			require.Equal(n.sim.t, closeSilent, e.why, "no core breaks the protocol")
-			n.ends[e.link].close()
-		case pushView:
-			n.views[e.group] = e.members
-		case lost:
-			n.checkLost(e)
-		case confirmed:
-			n.checkConfirmed(e)
-		case settled:
-			n.settled = true
-		}
+		n.perform(e)
 	}
+}
+
+func (n *simNode) perform(e effect) {
+	switch e := e.(type) {
+	case dial:
+		n.sim.dial(n, e)
+	case sendControl:
+		n.sendControl(e)
+	case closeLink:
+		require.Equal(n.sim.t, closeSilent, e.why, "no core breaks the protocol")
+		if end := n.ends[e.link]; end != nil {
+			end.close(false)
+		}
+	case offerLink:
+		n.sendControl(sendControl{e.link, release{}.appendTo(nil)})
+	case giveUpLink:
+		end := n.ends[e.link]
+		if end == nil {
+			return
+		}
+		end.close(true)
+		n.sim.post(n.sim.now, n, func() { n.step(linkDown{end.number, true}) })
+	case reached:
+		waiting := n.reaching[e.id]
+		delete(n.reaching, e.id)
+		for _, then := range waiting {
+			then(e.ok)
+		}
+	case pushView:
+		n.views[e.group], n.whole[e.group] = e.members, e.whole
+		if n.viewed[e.group].IsZero() {
+			n.viewed[e.group] = n.sim.now
+		}
+	case lost:
+		n.checkLost(e)
+	case confirmed:
+		n.checkConfirmed(e)
+	case settled:
+		n.settled = true
+	}
+}
+
+// wireCost is what carries a message: headers of IP, UDP and QUIC, its tag, and a share
+// of an acknowledgement.
+const wireCost = 90
+
+func (n *simNode) sendControl(e sendControl) {
+	n.sent += len(e.msg) + wireCost
+	n.messages++
+	end := n.ends[e.link]
+	if end == nil { // it ends, which the core does not know yet
+		return
+	}
+	end.send(func(at *simEnd) { at.node.step(control{at.number, e.msg}) })
 }
 
 func (n *simNode) checkLost(e lost) {
-	for key := range n.views {
-		require.NotContains(n.sim.t, n.view(key), e.peer, "views without a peer come before the news that it is lost")
+	if who := n.sim.byID[e.peer]; !who.alive {
+		for key := range n.views {
+			require.NotContains(n.sim.t, n.view(key), e.peer, "views without a peer come before the news that it is lost")
+		}
 	}
-	n.sim.lostAt = append(n.sim.lostAt, simLoss{n.sim.now, n, n.sim.node(e.peer)})
+	n.sim.lostAt = append(n.sim.lostAt, simLoss{n.sim.now, n, n.sim.byID[e.peer]})
 }
 
-// checkConfirmed checks that whoever was a peer when it was announced, and is
-// one still, shows it or something newer.
+// checkConfirmed checks that whoever watches shows it or something newer.
 func (n *simNode) checkConfirmed(e confirmed) {
 	a := n.announced[e.batch]
 	delete(n.announced, e.batch)
-	for id, number := range a.whom {
-		end := n.ends[number]
-		if o := n.sim.node(id); o.alive && end.open && end.other.open && !n.core.leaving && o.core.watched[a.key] {
+	if !n.sim.stable || n.core.leaving {
+		return
+	}
+	for _, o := range n.sim.alive() {
+		if _, watches := o.views[a.key]; watches && o != n && n.linked[o] != nil && o.whole[a.key] {
 			shown := uint32(o.view(a.key)[n.id])
-			require.Contains(n.sim.t, n.history[a.key][a.nth:], shown, "confirmed, but not in the view of a peer")
+			require.Contains(n.sim.t, n.history[a.key][a.nth:], shown, "confirmed, but not in a view: %s / %s", n.dump(a.key), o.dump(a.key))
 		}
 	}
 }
 
 func (s *sim) dial(from *simNode, e dial) {
+	s.dials++
 	fail := func(after time.Duration) {
+		s.dialFails++
 		s.post(s.now.Add(after), from, func() { from.step(dialled{e.id, false}) })
 	}
-	i := slices.IndexFunc(s.nodes, func(n *simNode) bool { return n.alive && n.addr == e.addr })
-	if i < 0 || s.cut(from, s.nodes[i]) {
+	to := s.byAddr[e.addr]
+	if to == nil || !to.alive || s.cut(from, to) {
 		fail(time.Second)
 		return
 	}
-	to := s.nodes[i]
-	s.post(s.now.Add(s.latency()), to, func() {
-		if to.id != e.id || from.linkedTo(to) || to.linkedTo(from) {
-			fail(s.latency())
+	s.post(s.now.Add(3*s.latency(from, to)), nil, func() {
+		if !to.alive || s.now.Before(to.stalled) {
+			fail(3 * time.Second)
+			return
+		}
+		if to.id != e.id || from.linked[to] != nil || to.linked[from] != nil {
+			fail(s.latency(from, to))
+			return
+		}
+		if !from.alive {
 			return
 		}
 		a, b := from.newEnd(), to.newEnd()
 		a.other, b.other = b, a
+		from.linked[to], to.linked[from] = a, b
 		b.send(func(a *simEnd) {
 			from.step(linkUp{a.number, to.id, to.addr})
 			from.step(dialled{e.id, true})
@@ -335,15 +459,6 @@ func (n *simNode) newEnd() *simEnd {
 	return end
 }
 
-func (n *simNode) linkedTo(o *simNode) bool {
-	for _, e := range n.ends {
-		if e.open && e.other.node == o {
-			return true
-		}
-	}
-	return false
-}
-
 // send delivers to the other end, in order.
 func (e *simEnd) send(deliver func(at *simEnd)) {
 	s := e.node.sim
@@ -351,10 +466,13 @@ func (e *simEnd) send(deliver func(at *simEnd)) {
 		return
 	}
 	if len(e.held) > 0 || s.cut(e.node, e.other.node) {
+		if len(e.held) == 0 {
+			s.holding = append(s.holding, e)
+		}
 		e.held = append(e.held, deliver)
 		return
 	}
-	if at := s.now.Add(s.latency()); at.After(e.last) {
+	if at := s.now.Add(s.latency(e.node, e.other.node)); at.After(e.last) {
 		e.last = at
 	}
 	s.post(e.last, e.other.node, func() {
@@ -365,27 +483,34 @@ func (e *simEnd) send(deliver func(at *simEnd)) {
 }
 
 // close ends the link at this end at once and at the other by a message.
-func (e *simEnd) close() {
+func (e *simEnd) close(idle bool) {
 	e.send(func(at *simEnd) {
-		at.open = false
-		at.node.step(linkDown{at.number})
+		at.shut()
+		at.node.step(linkDown{at.number, idle})
 	})
+	e.shut()
+}
+
+func (e *simEnd) shut() {
 	e.open = false
+	delete(e.node.ends, e.number)
+	if e.node.linked[e.other.node] == e {
+		delete(e.node.linked, e.other.node)
+	}
 }
 
 // heal ends all partitions: held messages go on their way.
 func (s *sim) heal() {
 	s.cut = func(a, b *simNode) bool { return false }
-	for _, n := range s.nodes {
-		for _, number := range slices.Sorted(maps.Keys(n.ends)) {
-			e := n.ends[number]
-			held, open := e.held, e.open
-			e.held, e.open = nil, true
-			for _, deliver := range held {
-				e.send(deliver)
-			}
-			e.open = open
+	holding := s.holding
+	s.holding = nil
+	for _, e := range holding {
+		held, open := e.held, e.open
+		e.held, e.open = nil, true
+		for _, deliver := range held {
+			e.send(deliver)
 		}
+		e.open = open
 	}
 }
 
@@ -398,9 +523,21 @@ func (s *sim) breakLink() {
 			continue
 		}
 		for _, end := range []*simEnd{e, e.other} {
-			end.open = false
-			s.post(s.now.Add(s.latency()), end.node, func() { end.node.step(linkDown{end.number}) })
+			end.shut()
+			s.post(s.now.Add(s.latency(n, n)), end.node, func() { end.node.step(linkDown{end.number, false}) })
 		}
 		return
 	}
+}
+
+// median of a list, and its value at a share of it.
+func median(list []int) int { return quantile(list, 0.5) }
+
+func quantile[T cmp.Ordered](list []T, share float64) T {
+	if len(list) == 0 {
+		var zero T
+		return zero
+	}
+	list = slices.Sorted(slices.Values(list))
+	return list[min(len(list)-1, int(share*float64(len(list))))]
 }

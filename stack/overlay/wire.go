@@ -2,9 +2,6 @@ package overlay
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"math"
 	"net/netip"
 
 	"github.com/project-iris/iris/stack/link"
@@ -12,20 +9,34 @@ import (
 
 // Types of control messages; the package comment draws them.
 const (
-	typeHeartbeat = 1
-	typePeers     = 2
-	typeRecords   = 3
-	typeAck       = 4
-	typeLeaving   = 5
+	typePing    = 1
+	typePong    = 2
+	typeFind    = 3
+	typeFound   = 4
+	typeStances = 5
+	typeReplica = 6
+	typeView    = 7
+	typeAck     = 8
+	typeMoved   = 9
+	typeRelease = 10
+	typeKeep    = 11
+	typeLeaving = 12
 )
 
 // Limits of control messages.
 const (
-	maxControl = 1 + 1 + 2 + maxRecords*(recordSize+maxName) // bytes: the longest message there is
-	maxPeers   = 1000                                        // entries of a peers message
-	maxAddrs   = 4                                           // addresses of such an entry
-	maxRecords = 512                                         // entries of a records message
-	recordSize = 1 + 1 + 8 + 4                               // bytes, without the name
+	maxControl  = 1 + 8 + 2 + maxStances*(stanceSize+maxName) // bytes: the longest message there is
+	maxFound    = 16                                          // contacts of a found or moved message
+	maxAddrs    = 4                                           // addresses of a contact
+	maxStances  = 512                                         // entries of a stances message
+	maxShares   = 512                                         // groups of a replica message
+	maxReplicas = 512                                         // records of a replica message, all groups together
+	maxView     = 512                                         // entries of a view message
+	shareSize   = 1 + 1 + 1 + 2                               // bytes of a share, without name and records
+	stanceSize  = 1 + 1 + 1 + 8 + 4                           // bytes of a stance, without the name
+	contactSize = 32 + 1 + 1                                  // bytes of a contact, without addresses
+	replicaSize = 32 + 1 + 8 + 4                              // bytes of a replica, without its address
+	entrySize   = 32 + 1 + 4                                  // bytes of a view's entry, without its address
 )
 
 // A message is a parsed control message.
@@ -37,44 +48,108 @@ type message interface {
 	appendTo(b []byte) []byte
 }
 
-type heartbeat struct{ sequence, echo uint64 }
+type (
+	ping struct{ sequence uint64 }
+	pong struct{ sequence uint64 }
+	find struct {
+		nonce  uint32
+		target link.ID
+	}
+	found struct {
+		nonce uint32
+		list  []contactInfo
+	}
+	stances struct {
+		sequence uint64
+		list     []stance
+	}
+	replica struct {
+		sequence uint64
+		list     []share
+	}
+	view struct {
+		sequence uint64
+		first    bool // what was told before is void
+		whole    bool
+		key      Key
+		list     []entry
+	}
+	ack   struct{ sequence uint64 }
+	moved struct {
+		key  Key
+		list []contactInfo
+	}
+	release struct{}
+	keep    struct{}
+	leaving struct{}
+)
 
-type peerList []contact
-
-// A contact is a node and where it may be reached.
-type contact struct {
+// A contactInfo is a node, where it may be reached, and how many seconds ago it was
+// known to live.
+type contactInfo struct {
 	id    link.ID
+	age   uint8
 	addrs []netip.AddrPort
 }
 
-type records struct {
-	synced bool
-	list   []record
+// A stance is what a node has to do with a group.
+type stance struct {
+	group   Group
+	watch   bool // it wants views
+	gone    bool // it is told elsewhere from now on
+	version uint64
+	count   uint32 // members that it hosts
 }
 
-// A record says how many members of a group a node hosts.
-type record struct {
+// A share is what a keeper answers for of a group.
+type share struct {
 	group   Group
+	keeping bool // false: it keeps the group no longer
+	list    []replicated
+}
+
+// A replicated record says how many members of a group a node hosts.
+type replicated struct {
+	node    link.ID
+	addr    netip.AddrPort // not valid: that of the sender
 	version uint64
 	count   uint32
 }
 
-type ack struct{ sequence uint64 }
-
-type leaving struct{}
-
-func (m heartbeat) appendTo(b []byte) []byte {
-	b = append(b, typeHeartbeat)
-	b = binary.BigEndian.AppendUint64(b, m.sequence)
-	return binary.BigEndian.AppendUint64(b, m.echo)
+// An entry of a view is a node that hosts members, or does no longer.
+type entry struct {
+	node  link.ID
+	addr  netip.AddrPort // not valid: that of the sender
+	count uint32
 }
 
-func (m peerList) appendTo(b []byte) []byte {
-	b = append(b, typePeers)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(m)))
-	for _, c := range m {
-		b = append(b, c.id[:]...)
-		b = append(b, byte(len(c.addrs)))
+func (m ping) appendTo(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(append(b, typePing), m.sequence)
+}
+
+func (m pong) appendTo(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(append(b, typePong), m.sequence)
+}
+
+func (m find) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, typeFind), m.nonce)
+	return append(b, m.target[:]...)
+}
+
+func (m found) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, typeFound), m.nonce)
+	return appendContacts(b, m.list)
+}
+
+func (m moved) appendTo(b []byte) []byte {
+	b = append(append(b, typeMoved), m.key[:]...)
+	return appendContacts(b, m.list)
+}
+
+func appendContacts(b []byte, list []contactInfo) []byte {
+	b = append(b, byte(len(list)))
+	for _, c := range list {
+		b = append(append(b, c.id[:]...), c.age, byte(len(c.addrs)))
 		for _, a := range c.addrs {
 			b = appendAddr(b, a)
 		}
@@ -84,27 +159,66 @@ func (m peerList) appendTo(b []byte) []byte {
 
 func appendAddr(b []byte, a netip.AddrPort) []byte {
 	ip := a.Addr().Unmap().WithZone("")
-	family := byte(6)
-	if ip.Is4() {
-		family = 4
+	switch {
+	case !a.IsValid():
+		return append(b, 0)
+	case ip.Is4():
+		b = append(b, 4)
+	default:
+		b = append(b, 6)
 	}
-	b = append(b, family)
 	b = append(b, ip.AsSlice()...)
 	return binary.BigEndian.AppendUint16(b, a.Port())
 }
 
-func (m records) appendTo(b []byte) []byte {
-	synced := byte(0)
-	if m.synced {
-		synced = 1
+func appendGroup(b []byte, g Group) []byte {
+	return append(append(b, byte(g.Kind), byte(len(g.Name))), g.Name...)
+}
+
+// flags packs booleans into a byte, the first one lowest.
+func flags(set ...bool) byte {
+	var b byte
+	for i, s := range set {
+		if s {
+			b |= 1 << i
+		}
 	}
-	b = append(b, typeRecords, synced)
+	return b
+}
+
+func (m stances) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, typeStances), m.sequence)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.list)))
-	for _, r := range m.list {
-		b = append(b, byte(r.group.Kind), byte(len(r.group.Name)))
-		b = append(b, r.group.Name...)
-		b = binary.BigEndian.AppendUint64(b, r.version)
-		b = binary.BigEndian.AppendUint32(b, r.count)
+	for _, s := range m.list {
+		b = append(appendGroup(b, s.group), flags(s.watch, s.gone))
+		b = binary.BigEndian.AppendUint64(b, s.version)
+		b = binary.BigEndian.AppendUint32(b, s.count)
+	}
+	return b
+}
+
+func (m replica) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, typeReplica), m.sequence)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(m.list)))
+	for _, s := range m.list {
+		b = append(appendGroup(b, s.group), flags(s.keeping))
+		b = binary.BigEndian.AppendUint16(b, uint16(len(s.list)))
+		for _, r := range s.list {
+			b = appendAddr(append(b, r.node[:]...), r.addr)
+			b = binary.BigEndian.AppendUint64(b, r.version)
+			b = binary.BigEndian.AppendUint32(b, r.count)
+		}
+	}
+	return b
+}
+
+func (m view) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, typeView), m.sequence)
+	b = append(append(b, flags(m.first, m.whole)), m.key[:]...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(m.list)))
+	for _, e := range m.list {
+		b = appendAddr(append(b, e.node[:]...), e.addr)
+		b = binary.BigEndian.AppendUint32(b, e.count)
 	}
 	return b
 }
@@ -113,119 +227,6 @@ func (m ack) appendTo(b []byte) []byte {
 	return binary.BigEndian.AppendUint64(append(b, typeAck), m.sequence)
 }
 
+func (m release) appendTo(b []byte) []byte { return append(b, typeRelease) }
+func (m keep) appendTo(b []byte) []byte    { return append(b, typeKeep) }
 func (m leaving) appendTo(b []byte) []byte { return append(b, typeLeaving) }
-
-var errMalformed = errors.New("malformed message")
-
-// parseMessage reads one control message. It keeps nothing of b and allocates no
-// more than what b's own length accounts for.
-func parseMessage(b []byte) (message, error) {
-	if len(b) == 0 || len(b) > maxControl {
-		return nil, fmt.Errorf("%w: %d bytes", errMalformed, len(b))
-	}
-	var m message
-	in := input{b: b[1:]}
-	switch b[0] {
-	case typeHeartbeat:
-		m = heartbeat{in.uint64(), in.uint64()}
-	case typePeers:
-		m = in.peers()
-	case typeRecords:
-		m = in.records()
-	case typeAck:
-		m = ack{in.uint64()}
-	case typeLeaving:
-		m = leaving{}
-	default:
-		return nil, fmt.Errorf("%w: unknown type %d", errMalformed, b[0])
-	}
-	if in.bad || len(in.b) > 0 {
-		return nil, fmt.Errorf("%w of type %d", errMalformed, b[0])
-	}
-	return m, nil
-}
-
-// An input is read from the front. Once it was too short or broke a rule it is
-// bad, and what it gives is zero.
-type input struct {
-	b   []byte
-	bad bool
-}
-
-var zeros [maxName]byte // what a bad input gives; never written
-
-func (in *input) bytes(n int) []byte {
-	if in.bad || len(in.b) < n {
-		in.bad = true
-		return zeros[:n]
-	}
-	b := in.b[:n]
-	in.b = in.b[n:]
-	return b
-}
-
-func (in *input) byte() byte     { return in.bytes(1)[0] }
-func (in *input) uint16() uint16 { return binary.BigEndian.Uint16(in.bytes(2)) }
-func (in *input) uint32() uint32 { return binary.BigEndian.Uint32(in.bytes(4)) }
-func (in *input) uint64() uint64 { return binary.BigEndian.Uint64(in.bytes(8)) }
-
-// must makes the input bad unless ok.
-func (in *input) must(ok bool) bool {
-	in.bad = in.bad || !ok
-	return !in.bad
-}
-
-func (in *input) peers() peerList {
-	n := int(in.uint16())
-	if !in.must(n <= maxPeers && n*(32+1+7) <= len(in.b)) {
-		return nil
-	}
-	list := make(peerList, 0, n)
-	for range n {
-		c := contact{id: link.ID(in.bytes(32))}
-		a := int(in.byte())
-		if !in.must(1 <= a && a <= maxAddrs) {
-			return nil
-		}
-		for range a {
-			c.addrs = append(c.addrs, in.addr())
-		}
-		list = append(list, c)
-	}
-	return list
-}
-
-func (in *input) addr() netip.AddrPort {
-	var ip netip.Addr
-	switch in.byte() {
-	case 4:
-		ip = netip.AddrFrom4([4]byte(in.bytes(4)))
-	case 6:
-		ip = netip.AddrFrom16([16]byte(in.bytes(16)))
-		in.must(!ip.Is4In6())
-	default:
-		in.must(false)
-	}
-	return netip.AddrPortFrom(ip, in.uint16())
-}
-
-func (in *input) records() records {
-	synced := in.byte()
-	n := int(in.uint16())
-	if !in.must(synced <= 1 && n <= maxRecords && n*recordSize <= len(in.b)) {
-		return records{}
-	}
-	m := records{synced == 1, make([]record, 0, n)}
-	for range n {
-		r := record{in.group(), in.uint64(), in.uint32()}
-		in.must(r.count <= math.MaxInt32)
-		m.list = append(m.list, r)
-	}
-	return m
-}
-
-func (in *input) group() Group {
-	kind := Kind(in.byte())
-	size := int(in.byte())
-	return Group{kind, string(in.bytes(size))}
-}

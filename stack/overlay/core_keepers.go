@@ -1,0 +1,198 @@
+package overlay
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/project-iris/iris/stack/link"
+)
+
+const readyWait = 2 * time.Second // at most, until other keepers have told what they know
+
+// closestTo lists the nodes other than this one that should keep a group, and tells
+// whether this one should.
+func (c *core) closestTo(key Key) (list []*contact, self bool) {
+	list = c.nearest(link.ID(key), keepers, (*contact).usable)
+	if len(list) < keepers || closer(link.ID(key), c.self, list[len(list)-1].id) < 0 {
+		return list[:min(len(list), keepers-1)], true
+	}
+	return list, false
+}
+
+// meetKeepers makes the acquaintance of those keepers of a group that this node does
+// not know yet. pr, if there is one, is held until they are told what it answers for.
+func (c *core) meetKeepers(g *group, pr *promise) {
+	list, _ := c.closestTo(g.key)
+	k := g.kept
+	ready := &promise{open: 1, then: func() { c.becomeReady(g, k) }}
+	for _, o := range list {
+		if o.peer != nil && k.co.has(o.peer) {
+			continue
+		}
+		pr.hold()
+		ready.hold()
+		c.want(o.id, o.addrs, o.seen, func(p *peer) {
+			if p == nil || p.left || g.kept != k {
+				ready.release()
+			} else if c.meet(g, p, pr) {
+				k.hearing[p] = ready
+			} else {
+				ready.release() // it was heard already
+			}
+			pr.release()
+		})
+	}
+	ready.release()
+}
+
+// heardFrom notes that a fellow keeper has told what it knows, or will not.
+func (k *kept) heardFrom(p *peer) {
+	if ready := k.hearing[p]; ready != nil {
+		delete(k.hearing, p)
+		ready.release()
+	}
+}
+
+// becomeReady shows a group to those who watch it.
+func (c *core) becomeReady(g *group, k *kept) {
+	if g.kept != k || k.ready {
+		return
+	}
+	k.ready = true
+	for _, p := range k.attached {
+		if k.watchers[p] != nil {
+			c.showAll(g, p)
+		}
+	}
+	c.push(g)
+}
+
+// meet makes a peer a fellow keeper of a group, and tells it what this node answers for.
+// It returns false if it is one already.
+func (c *core) meet(g *group, p *peer, pr *promise) bool {
+	k := g.kept
+	if k.co.has(p) || p.left {
+		return false
+	}
+	k.co.add(p)
+	p.keeps[g] = true
+	b := c.owe(p, ofReplica, g, pr)
+	for _, m := range k.members {
+		if m.by == c.self {
+			b.about(m.node)
+		}
+	}
+	return true
+}
+
+// meetNew makes a new peer a fellow keeper of the groups that it should keep.
+func (c *core) meetNew(p *peer) {
+	for _, g := range c.all() {
+		if g.kept == nil {
+			continue
+		}
+		if list, self := c.closestTo(g.key); self && slices.Contains(list, p.contact) {
+			c.meet(g, p, nil)
+		}
+	}
+}
+
+// reviewKept sees to it that the closest nodes keep a group, and nobody else.
+func (c *core) reviewKept(g *group) {
+	k := g.kept
+	if k == nil {
+		return
+	}
+	if !k.ready && c.now.Sub(k.began) >= readyWait {
+		c.becomeReady(g, k)
+	}
+	list, self := c.closestTo(g.key)
+	if self {
+		for _, o := range list {
+			if since, shunned := k.shunned[o.id]; shunned && c.now.Sub(since) < shunTime {
+				continue
+			}
+			o.require()
+			if o.peer != nil {
+				c.meet(g, o.peer, nil)
+			}
+		}
+		if len(k.records) == 0 && len(k.attached) == 0 && !k.self {
+			c.endKeeping(g)
+		}
+		return
+	}
+	if k.self {
+		c.seek(g)
+	}
+	if len(k.attached) == 0 && !k.self {
+		c.endKeeping(g)
+		return
+	}
+	if c.now.Sub(k.warned) < warnEvery {
+		return
+	}
+	k.warned = c.now
+	for _, p := range k.attached {
+		m := moved{key: g.key}
+		for _, o := range list {
+			if o != p.contact {
+				m.list = append(m.list, c.info(o))
+			}
+		}
+		c.send(p, m)
+	}
+}
+
+// endKeeping tells the other keepers that this node is none any more.
+func (c *core) endKeeping(g *group) {
+	for _, p := range slices.Collect(maps.Keys(g.kept.watchers)) {
+		g.kept.unwatch(p)
+	}
+	for _, p := range slices.Clone(g.kept.co) {
+		delete(p.keeps, g)
+		g.kept.co.remove(p)
+		c.owe(p, ofReplica, g, nil)
+	}
+	g.kept = nil
+}
+
+// receive takes the records that a fellow keeper answers for.
+func (m replica) receive(c *core, p *peer) error {
+	pr := &promise{open: 1, then: func() { c.acknowledge(p, m.sequence) }}
+	defer pr.release()
+	for _, s := range m.list {
+		if len(p.keeps) >= maxPeerGroups {
+			return fmt.Errorf("%w: records of more than %d groups", errMalformed, maxPeerGroups)
+		}
+		c.takeShare(p, s, pr)
+	}
+	return nil
+}
+
+func (c *core) takeShare(p *peer, s share, pr *promise) {
+	if !s.keeping {
+		if g := c.groups[s.group.Key()]; g != nil && g.kept != nil {
+			c.partFrom(g, p)
+			g.kept.shunned[p.id] = c.now
+		}
+		return
+	}
+	g := c.group(s.group)
+	k, fresh := c.keep(g)
+	delete(k.shunned, p.id)
+	c.meet(g, p, nil)
+	if fresh {
+		c.stale = true
+		c.meetKeepers(g, nil)
+	}
+	for _, r := range s.list {
+		if !r.addr.IsValid() {
+			r.addr = p.contact.addrs[0]
+		}
+		c.takeRecord(g, record{r.node, r.addr, r.version, r.count, p.id}, pr)
+	}
+	k.heardFrom(p)
+}
