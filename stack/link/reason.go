@@ -24,12 +24,13 @@ const (
 	ReasonSilent    Reason = 6  // nothing was heard from the peer for too long
 	ReasonRefused   Reason = 7  // of a stream: the peer does not take it
 	ReasonKey       Reason = 8  // the key that the peer's certificate is signed with is not accepted any more
+	ReasonIdle      Reason = 9  // nobody uses it
 	ReasonUser      Reason = 64 // the first that link gives no meaning
 )
 
 // Error names the reason.
 func (r Reason) Error() string {
-	names := [...]string{"no reason", "leaving", "duplicate", "protocol violated", "unknown version", "control stream not read", "silent", "refused", "key removed"}
+	names := [...]string{"no reason", "leaving", "duplicate", "protocol violated", "unknown version", "control stream not read", "silent", "refused", "key removed", "not used"}
 	if r < Reason(len(names)) {
 		return names[r]
 	}

@@ -43,7 +43,7 @@ type core struct {
 
 	owing       []*peer // whose outboxes are flushed at the end of the step
 	late        []latePromises
-	unconfirmed int     // batches
+	unconfirmed int // batches
 	settling    bool
 }
 

@@ -23,11 +23,12 @@ type group struct {
 	// This node's stance, and the keeper that it is told to.
 	count    uint32
 	watch    bool
-	version  uint64     // of the stance, as it was told last
-	keeper   link.ID    // zero: none; this node's id: itself
-	seeking  bool       // a keeper is being looked for
-	sought   time.Time  // when one was last found, or not
-	promises []*promise // that wait for a keeper
+	version  uint64        // of the stance, as it was told last
+	keeper   link.ID       // zero: none; this node's id: itself
+	seeking  bool          // a keeper is being looked for
+	sought   time.Time     // when one was last looked for
+	pause    time.Duration // from then on until it is looked for again
+	promises []*promise    // that wait for a keeper
 
 	// What the keeper tells, and what the handler was told of it.
 	entries []entry // sorted; not used while this node is the keeper
@@ -252,7 +253,7 @@ func (c *core) choose(g *group, l *lookup) {
 // tryKeepers settles on the first that can be reached.
 func (c *core) tryKeepers(g *group, list []contactInfo) {
 	if len(list) == 0 {
-		g.seeking, g.sought = false, c.now.Add(reviewEvery-refreshEvery) // soon again
+		c.found(g, true)
 		return
 	}
 	c.want(list[0].id, list[0].addrs, c.seenAt(list[0]), func(p *peer) {
@@ -267,9 +268,8 @@ func (c *core) tryKeepers(g *group, list []contactInfo) {
 // settleOn makes a node the keeper that the stance is told to, and takes leave of the
 // former one once the new one has confirmed.
 func (c *core) settleOn(g *group, keeper link.ID) {
-	g.seeking = false
-	g.sought = c.now.Add(time.Duration(c.rng.Int64N(int64(refreshEvery / 2))))
 	former := g.keeper
+	c.found(g, former != keeper)
 	if former == keeper && former != (link.ID{}) || !g.concerns() {
 		if former == (link.ID{}) {
 			c.keepPromises(g)
@@ -289,6 +289,17 @@ func (c *core) settleOn(g *group, keeper link.ID) {
 		return
 	}
 	c.tell(g, c.peer(keeper))
+}
+
+// found ends looking for a keeper. A new one is looked at again soon, and later more and
+// more seldom: who has just come, or is among others who have, does not know all yet.
+func (c *core) found(g *group, anew bool) {
+	g.seeking = false
+	if g.pause *= 2; anew {
+		g.pause = reviewEvery
+	}
+	g.pause = min(g.pause, refreshEvery)
+	g.sought = c.now.Add(time.Duration(c.rng.Int64N(int64(g.pause / 2))))
 }
 
 // takeLeave tells a former keeper that another one is told now.
@@ -319,7 +330,7 @@ func (m moved) receive(c *core, p *peer) error {
 // reviewGroups looks after the keepers of this node's groups, and after what it keeps.
 func (c *core) reviewGroups() {
 	for _, g := range c.all() {
-		if g.concerns() && c.now.Sub(g.sought) >= refreshEvery {
+		if g.concerns() && c.now.Sub(g.sought) >= g.pause {
 			c.seek(g)
 		}
 		c.reviewKept(g)

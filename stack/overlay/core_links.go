@@ -116,8 +116,8 @@ func (c *core) drop(p *peer, gone bool) {
 	k := p.contact
 	k.peer = nil
 	c.stale = true
-	c.abandon(p, gone)
 	c.detach(p)
+	c.abandon(p, gone)
 	if gone {
 		c.hide(p.id)
 	}

@@ -266,7 +266,7 @@ func TestSettledThoughACandidateIsDead(t *testing.T) {
 }
 
 func TestViewsConvergeAfterChaos(t *testing.T) {
-	simulate(t, 15, func(s *sim) {
+	simulate(t, 300, func(s *sim) {
 		s.latency = func(_, _ *simNode) time.Duration { return time.Duration(s.rng.Int64N(int64(40 * time.Millisecond))) }
 		nodes := s.mesh(8, demo, other)
 		s.stable = false
@@ -281,6 +281,9 @@ func TestViewsConvergeAfterChaos(t *testing.T) {
 		s.until(12*time.Second, "views converge after the last change", s.converged)
 		s.run(2 * time.Second)
 		for _, n := range s.alive() {
+			if len(n.announced) > 0 {
+				n.dumpPromises()
+			}
 			require.Empty(s.t, n.announced, "everything was confirmed in the end")
 		}
 	})

@@ -164,7 +164,8 @@ func (c *core) enter(g *group, e entry) {
 // push hands the view to the handler if it is another than before. What cannot be
 // reached is not shown.
 func (c *core) push(g *group) {
-	if !g.watch || g.keeper == c.self && !g.kept.ready || g.keeper != c.self && !g.viewed {
+	unknown := g.keeper == c.self && !g.kept.ready || g.keeper != c.self && !g.viewed
+	if !g.watch || unknown && !g.pushed {
 		return
 	}
 	members, whole := make([]Member, 0, len(g.shown)+1), g.whole
@@ -173,7 +174,12 @@ func (c *core) push(g *group) {
 			members = append(members, Member{node, int(count)})
 		}
 	}
-	if g.keeper == c.self {
+	if unknown { // what was shown stays, but for who is down
+		for _, m := range g.shown {
+			show(m.Node, uint32(m.Count))
+		}
+		whole = g.shownWhole
+	} else if g.keeper == c.self {
 		for _, r := range g.kept.around(c.self) {
 			show(r.node, r.count)
 		}
@@ -207,7 +213,7 @@ func (c *core) show(node link.ID) {
 // repush hands over the views that a node may be in.
 func (c *core) repush(node link.ID) {
 	for _, g := range c.all() {
-		if _, ok := g.member(node); ok && g.watch {
+		if g.watch {
 			c.push(g)
 		}
 	}

@@ -264,7 +264,8 @@ func (m ack) receive(c *core, p *peer) error {
 
 // abandon lets go of what a peer will not confirm. A stance is told to another
 // keeper instead. What a keeper that is gone should have shown to others is taken as shown
-// when these have had time to find another keeper.
+// when these have had time to find another keeper. It comes behind detach, so that nothing
+// is owed to the peer any more.
 func (c *core) abandon(p *peer, gone bool) {
 	o := &p.outbox
 	parcels := o.owed
@@ -276,6 +277,9 @@ func (c *core) abandon(p *peer, gone bool) {
 		switch {
 		case b.class == ofStance && !c.leaving && b.group.concerns() && c.groups[b.group.key] == b.group:
 			b.group.promises = append(b.group.promises, b.promises...)
+			if b.group.keeper != (link.ID{}) && len(b.promises) > 0 {
+				c.changed(b.group) // it has another one already
+			}
 		case b.class == ofReplica && gone && !p.left && len(b.promises) > 0:
 			c.late = append(c.late, latePromises{c.now.Add(adoptTime), b.promises})
 		default:

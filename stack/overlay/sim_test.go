@@ -39,21 +39,21 @@ func simulate(t *testing.T, seeds int, story func(s *sim)) {
 
 // A sim connects cores in virtual time.
 type sim struct {
-	t          testing.TB
-	rng        *rand.Rand
-	now        time.Time
-	queue      simQueue
-	posted     int
-	nodes      []*simNode // killed ones too
-	byID       map[link.ID]*simNode
-	byAddr     map[netip.AddrPort]*simNode
-	latency    func(a, b *simNode) time.Duration
-	cut        func(a, b *simNode) bool // a hears nothing of b, nor b of a
-	holding    []*simEnd                // that hold messages back
-	lostAt     []simLoss
-	dials      int
-	dialFails  int
-	stable     bool // nobody comes or goes: confirmations are checked
+	t         testing.TB
+	rng       *rand.Rand
+	now       time.Time
+	queue     simQueue
+	posted    int
+	nodes     []*simNode // killed ones too
+	byID      map[link.ID]*simNode
+	byAddr    map[netip.AddrPort]*simNode
+	latency   func(a, b *simNode) time.Duration
+	cut       func(a, b *simNode) bool // a hears nothing of b, nor b of a
+	holding   []*simEnd                // that hold messages back
+	lostAt    []simLoss
+	dials     int
+	dialFails int
+	stable    bool // nobody comes or goes: confirmations are checked
 }
 
 type simLoss struct {
