@@ -22,7 +22,7 @@ const (
 	retryFor     = time.Hour        // a node that a link was lost to
 	maxRetried   = 64               // such nodes
 	freshFor     = 2 * time.Minute  // a contact that is told to others
-	greetTime    = 3 * time.Second  // for a link to a node that was not known
+	greetTime    = 2 * time.Minute  // in which a node that was not known is tried
 	maxFailures  = 2                // of a contact that never was a peer
 	forgottenAge = 10 * time.Minute // of a contact without a link
 )

@@ -266,7 +266,7 @@ func TestSettledThoughACandidateIsDead(t *testing.T) {
 }
 
 func TestViewsConvergeAfterChaos(t *testing.T) {
-	simulate(t, 300, func(s *sim) {
+	simulate(t, 15, func(s *sim) {
 		s.latency = func(_, _ *simNode) time.Duration { return time.Duration(s.rng.Int64N(int64(40 * time.Millisecond))) }
 		nodes := s.mesh(8, demo, other)
 		s.stable = false
