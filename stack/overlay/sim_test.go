@@ -444,9 +444,12 @@ func (s *sim) dial(from *simNode, e dial) {
 		a, b := from.newEnd(), to.newEnd()
 		a.other, b.other = b, a
 		from.linked[to], to.linked[from] = a, b
-		b.send(func(a *simEnd) {
-			from.step(linkUp{a.number, to.id, to.addr})
-			from.step(dialled{e.id, true})
+		b.last = s.now.Add(s.latency(to, from))
+		s.post(b.last, from, func() {
+			if a.open {
+				from.step(linkUp{a.number, to.id, to.addr})
+			}
+			from.step(dialled{e.id, a.open})
 		})
 		to.step(linkUp{b.number, from.id, from.addr})
 	})
