@@ -26,6 +26,7 @@ type core struct {
 	dialling int       // dials under way
 	dialAt   time.Time // no dial is due before
 	ticked   time.Time // last tick; the first step counts
+	watchAt  time.Time // no peer has to be looked at before
 	reviewed time.Time // last review
 	stale    bool      // somebody came or went since then
 	leaving  bool

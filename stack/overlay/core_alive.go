@@ -24,8 +24,11 @@ type tick struct{}
 
 func (tick) apply(c *core) {
 	c.forgiveStall()
-	for i := len(c.peers) - 1; i >= 0; i-- { // one that is dropped was at i
-		c.watchOver(c.peers[i])
+	if !c.now.Before(c.watchAt) {
+		c.watchAt = c.now.Add(pingLate)
+		for i := len(c.peers) - 1; i >= 0; i-- { // one that is dropped was at i
+			c.watchOver(c.peers[i])
+		}
 	}
 	c.expireQueries()
 	c.expireRecords()
@@ -35,21 +38,35 @@ func (tick) apply(c *core) {
 	}
 }
 
-// watchOver pings a peer, or gives it up.
+// watchOver pings a peer, or gives it up. It sees to it that it is called again in time.
 func (c *core) watchOver(p *peer) {
+	// To the nearest tick.
+	due := p.heard.Add(c.pingEvery(p) - tickEvery/2)
 	switch {
+	case p.pinged.IsZero() && !c.now.Before(due):
+		c.suspect(p)
+		due = p.pinged.Add(answerLimit / 2)
 	case p.pinged.IsZero():
-		// To the nearest tick.
-		if c.now.Sub(p.heard) >= c.pingEvery(p)-tickEvery/2 {
-			p.pinged, p.repinged = c.now, false
-			c.ping(p)
-		}
 	case c.now.Sub(p.pinged) >= answerLimit:
 		c.emit(closeLink{p.link, closeSilent})
 		c.drop(p, true)
+		return
 	case !p.repinged && c.now.Sub(p.pinged) >= answerLimit/2:
 		p.repinged = true
 		c.ping(p)
+		due = p.pinged.Add(answerLimit)
+	case p.repinged:
+		due = p.pinged.Add(answerLimit)
+	default:
+		due = p.pinged.Add(answerLimit / 2)
+	}
+	c.watchSoon(due)
+}
+
+// watchSoon has the peers looked at when one is due.
+func (c *core) watchSoon(due time.Time) {
+	if due.Before(c.watchAt) {
+		c.watchAt = due
 	}
 }
 
@@ -66,11 +83,12 @@ func (c *core) pingEvery(p *peer) time.Duration {
 	return pingLate
 }
 
-// suspect pings a peer that others say is gone.
+// suspect pings a peer that was not heard for a while, or that others say is gone.
 func (c *core) suspect(p *peer) {
 	if p.pinged.IsZero() {
 		p.pinged, p.repinged = c.now, false
 		c.ping(p)
+		c.watchSoon(c.now)
 	}
 }
 
@@ -120,7 +138,7 @@ func (e alive) apply(c *core) {
 	if p := c.links[e.link]; p != nil {
 		c.hear(p)
 		if e.used {
-			p.used = c.now
+			c.use(p)
 		}
 	}
 }
@@ -130,6 +148,13 @@ type used struct{ link uint64 }
 
 func (e used) apply(c *core) {
 	if p := c.links[e.link]; p != nil {
-		p.used, p.offered = c.now, time.Time{}
+		c.use(p)
+		p.offered = time.Time{}
 	}
+}
+
+// use notes that a link is in use, so that the peer matters.
+func (c *core) use(p *peer) {
+	p.used = c.now
+	c.watchSoon(p.heard.Add(pingSoon))
 }

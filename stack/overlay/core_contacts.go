@@ -229,7 +229,7 @@ type reach struct{ id link.ID }
 func (e reach) apply(c *core) {
 	c.want(e.id, c.addrsOf(e.id), time.Time{}, func(p *peer) {
 		if p != nil {
-			p.used = c.now
+			c.use(p)
 		}
 		c.emit(reached{e.id, p != nil})
 	})

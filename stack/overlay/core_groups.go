@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	keepers       = 8  // the nodes closest to a group's key, which keep its records
-	maxAnnouncing = 64 // batches that are not confirmed
+	keepers       = 8                // the nodes closest to a group's key, which keep its records
+	maxAnnouncing = 64               // batches that are not confirmed
+	checkAfter    = 16 * time.Second // pause from which on a keeper is only asked, not looked for
 )
 
 // A group is one that this node has to do with: it hosts members, or watches, or
@@ -191,6 +192,7 @@ func (c *core) tell(g *group, p *peer) {
 	g.promises = nil
 	if g.concerns() {
 		p.told[g] = true
+		c.watchSoon(p.heard.Add(pingSoon))
 		return
 	}
 	delete(p.told, g)
@@ -213,6 +215,28 @@ func (c *core) seek(g *group) {
 	}
 	g.seeking = true
 	c.lookup(link.ID(g.key), func(c *core, l *lookup) { c.choose(g, l) })
+}
+
+// check asks the keeper, or another one if this node is it, whether there are better ones.
+// That is enough for a keeper that has been one for a while.
+func (c *core) check(g *group) {
+	of := c.peer(g.keeper)
+	if g.keeper == c.self {
+		if near := c.nearest(link.ID(g.key), 1, func(k *contact) bool { return k.peer != nil && !k.peer.left }); len(near) > 0 {
+			of = near[0].peer
+		}
+	}
+	if of == nil || g.pause < checkAfter {
+		c.seek(g)
+		return
+	}
+	if g.seeking || c.leaving {
+		return
+	}
+	g.seeking = true
+	l := &lookup{target: link.ID(g.key), brief: true, then: func(c *core, l *lookup) { c.choose(g, l) }}
+	l.add(c.info(of.contact), 0)
+	c.advance(l)
 }
 
 // choose takes one of the nodes that were found: this one if it is among them, or one that it
@@ -328,12 +352,15 @@ func (m moved) receive(c *core, p *peer) error {
 }
 
 // reviewGroups looks after the keepers of this node's groups, and after what it keeps.
-func (c *core) reviewGroups() {
+// changed: somebody came or went since the last review.
+func (c *core) reviewGroups(changed bool) {
 	for _, g := range c.all() {
 		if g.concerns() && c.now.Sub(g.sought) >= g.pause {
-			c.seek(g)
+			c.check(g)
 		}
-		c.reviewKept(g)
+		if k := g.kept; k != nil && (changed || !k.ready || c.now.Sub(k.reviewed) >= shunTime) {
+			c.reviewKept(g)
+		}
 		c.tidy(g)
 	}
 }

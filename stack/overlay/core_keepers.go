@@ -28,7 +28,7 @@ func (c *core) meetKeepers(g *group, pr *promise) {
 	k := g.kept
 	ready := &promise{open: 1, then: func() { c.becomeReady(g, k) }}
 	for _, o := range list {
-		if o.peer != nil && k.co.has(o.peer) {
+		if o.peer != nil && k.co.has(o.peer) || c.now.Sub(k.shunned[o.id]) < shunTime {
 			continue
 		}
 		pr.hold()
@@ -105,20 +105,13 @@ func (c *core) reviewKept(g *group) {
 	if k == nil {
 		return
 	}
+	k.reviewed = c.now
 	if !k.ready && c.now.Sub(k.began) >= readyWait {
 		c.becomeReady(g, k)
 	}
 	list, self := c.closestTo(g.key)
 	if self {
-		for _, o := range list {
-			if since, shunned := k.shunned[o.id]; shunned && c.now.Sub(since) < shunTime {
-				continue
-			}
-			o.require()
-			if o.peer != nil {
-				c.meet(g, o.peer, nil)
-			}
-		}
+		c.meetKeepers(g, nil)
 		if len(k.records) == 0 && len(k.attached) == 0 && !k.self {
 			c.endKeeping(g)
 		}

@@ -30,7 +30,8 @@ type kept struct {
 	ready    bool               // the other keepers have told what they know: views may be shown
 	began    time.Time          // when it was not
 	hearing  map[*peer]*promise // whose word ready waits for
-	warned   time.Time          // when attached nodes were last told of closer ones
+	reviewed time.Time
+	warned   time.Time // when attached nodes were last told of closer ones
 }
 
 // A record says how many members a node hosts. The node itself tells it to one
@@ -136,6 +137,7 @@ func (c *core) takeStance(p *peer, s stance, pr *promise) {
 	} else {
 		k.attached.add(p)
 		p.tells[g] = true
+		c.watchSoon(p.heard.Add(pingSoon))
 	}
 	if fresh {
 		c.stale = true

@@ -35,6 +35,7 @@ func (e linkUp) apply(c *core) {
 	i, _ := c.find(e.id)
 	c.peers = slices.Insert(c.peers, i, p)
 	c.links[e.link] = p
+	c.watchSoon(c.now)
 	k.peer, k.failures, k.tried, k.lost, k.until = p, 0, true, time.Time{}, time.Time{}
 	c.stale = true
 	if c.leaving {
@@ -116,6 +117,7 @@ func (c *core) drop(p *peer, gone bool) {
 	k := p.contact
 	k.peer = nil
 	c.stale = true
+	c.watchAt = c.now // where few are left, they matter
 	c.detach(p)
 	c.abandon(p, gone)
 	if gone {
@@ -150,7 +152,8 @@ func (release) receive(c *core, p *peer) error {
 
 // receive is told that the peer needs the link.
 func (keep) receive(c *core, p *peer) error {
-	p.used, p.offered = c.now, time.Time{}
+	c.use(p)
+	p.offered = time.Time{}
 	c.emit(resumeLink{p.link})
 	return nil
 }

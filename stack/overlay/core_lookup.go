@@ -21,6 +21,7 @@ type lookup struct {
 	target link.ID
 	list   []*candidate // the closest first
 	depth  int          // of the deepest that was asked
+	brief  bool         // only those that it began with are asked
 	then   func(c *core, l *lookup)
 }
 
@@ -88,7 +89,7 @@ func (c *core) advance(l *lookup) {
 		}
 		if w.state == askedNow {
 			asking++
-		} else if w.state == notAsked {
+		} else if w.state == notAsked && (!l.brief || w.depth == 0) {
 			next = append(next, w)
 		}
 		if closest++; closest == sure {

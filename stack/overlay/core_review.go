@@ -18,6 +18,7 @@ const (
 
 // review decides which links this node needs, and looks after what it knows.
 func (c *core) review() {
+	changed := c.stale
 	c.reviewed, c.stale = c.now, false
 	for _, k := range c.table {
 		k.wanted = false
@@ -27,7 +28,7 @@ func (c *core) review() {
 	}
 	reach := c.wantClose()
 	c.wantBuckets(reach)
-	c.reviewGroups()
+	c.reviewGroups(changed)
 	for _, k := range c.table {
 		if k.wanted && k.peer == nil {
 			c.dialSoon(k)
@@ -93,7 +94,7 @@ func (c *core) wantBuckets(reach int) {
 
 // needs tells whether this node needs the link to a peer.
 func (c *core) needs(p *peer) bool {
-	return p.needed || len(p.told) > 0 || len(p.tells) > 0 || c.now.Sub(p.since) < offerEvery || c.now.Sub(p.used) < idleAfter
+	return p.needed || len(p.told)+len(p.tells)+len(p.keeps) > 0 || c.now.Sub(p.since) < offerEvery || c.now.Sub(p.used) < idleAfter
 }
 
 // releaseIdle offers to give up links that this node does not need.

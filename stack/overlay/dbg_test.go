@@ -30,11 +30,30 @@ func (n *simNode) dumpPromises() {
 	for _, q := range s.alive() {
 		for _, p := range q.core.peers {
 			o := p.outbox
-			if len(o.owed)+len(o.unacked) > 0 { fmt.Printf("  %x to %x owed %d unacked %d\n", q.id[:2], p.id[:2], len(o.owed), len(o.unacked)) }
+			if len(o.owed)+len(o.unacked) > 0 {
+				fmt.Printf("  %x to %x owed %d unacked %d\n", q.id[:2], p.id[:2], len(o.owed), len(o.unacked))
+			}
 		}
-		for _, k := range q.core.table { if len(k.awaited) > 0 { fmt.Printf("  %x awaits %x %v: %+v dialling %d\n", q.id[:2], k.id[:2], s.byID[k.id].alive, *k, q.core.dialling) } }
-		for _, g := range q.core.groups { if g.kept != nil { fmt.Printf("  %x %s hearing %d ready %v watchers %d\n", q.id[:2], g.Name, len(g.kept.hearing), g.kept.ready, len(g.kept.watchers)) 
-			for p, w := range g.kept.watchers { if len(w.promises) > 0 { fmt.Printf("   watcher %x promises %d begun %v", p.id[:2], len(w.promises), w.begun) } } } }
+		for _, k := range q.core.table {
+			if len(k.awaited) > 0 {
+				fmt.Printf("  %x awaits %x %v: %+v dialling %d\n", q.id[:2], k.id[:2], s.byID[k.id].alive, *k, q.core.dialling)
+			}
+		}
+		for _, g := range q.core.groups {
+			if g.kept != nil {
+				fmt.Printf("  %x %s hearing %d ready %v watchers %d\n", q.id[:2], g.Name, len(g.kept.hearing), g.kept.ready, len(g.kept.watchers))
+				for p, w := range g.kept.watchers {
+					if len(w.promises) > 0 {
+						fmt.Printf("   watcher %x promises %d begun %v", p.id[:2], len(w.promises), w.begun)
+					}
+				}
+			}
+		}
 	}
-	for _, q := range s.nodes { if !q.alive { continue }; fmt.Printf("  %x late %d\n", q.id[:2], len(q.core.late)) }
+	for _, q := range s.nodes {
+		if !q.alive {
+			continue
+		}
+		fmt.Printf("  %x late %d\n", q.id[:2], len(q.core.late))
+	}
 }

@@ -47,6 +47,7 @@ type sim struct {
 	nodes     []*simNode // killed ones too
 	byID      map[link.ID]*simNode
 	byAddr    map[netip.AddrPort]*simNode
+	hosting   map[Key][]*simNode // who ever announced members
 	latency   func(a, b *simNode) time.Duration
 	cut       func(a, b *simNode) bool // a hears nothing of b, nor b of a
 	holding   []*simEnd                // that hold messages back
@@ -64,7 +65,7 @@ type simLoss struct {
 func newSim(t testing.TB, seed uint64) *sim {
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1_000_000, 0),
-		byID: map[link.ID]*simNode{}, byAddr: map[netip.AddrPort]*simNode{},
+		byID: map[link.ID]*simNode{}, byAddr: map[netip.AddrPort]*simNode{}, hosting: map[Key][]*simNode{},
 		cut: func(a, b *simNode) bool { return false },
 	}
 	s.latency = func(_, _ *simNode) time.Duration {
@@ -320,6 +321,9 @@ func (n *simNode) view(key Key) map[link.ID]int {
 func (n *simNode) announce(g Group, count uint32) uint64 {
 	key := g.Key()
 	n.lastBatch++
+	if n.history[key] == nil {
+		n.sim.hosting[key] = append(n.sim.hosting[key], n)
+	}
 	n.history[key] = append(n.history[key], count)
 	n.announced[n.lastBatch] = simAnnouncement{key, len(n.history[key]) - 1, n.sim.now}
 	n.step(announce{n.lastBatch, map[Group]uint32{g: count}})
