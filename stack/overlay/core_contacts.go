@@ -119,12 +119,9 @@ func (c *core) bucket(n int) []*contact {
 
 // makeRoom lets the worst contact go where the one of id would be one too many.
 func (c *core) makeRoom(id link.ID, seen time.Time, must bool) bool {
-	idle := func(k *contact) bool {
-		return k.peer == nil && !k.wanted && !k.dialling && k.awaited == nil && c.now.After(k.until)
-	}
-	worst := func(among []*contact) (w *contact, n int) {
+	worst := func(among []*contact, tried bool) (w *contact, n int) {
 		for _, k := range among {
-			if !idle(k) {
+			if k.peer != nil || k.wanted || k.dialling || k.awaited != nil || tried && c.now.Before(k.until) {
 				continue
 			}
 			n++
@@ -135,14 +132,14 @@ func (c *core) makeRoom(id link.ID, seen time.Time, must bool) bool {
 		return w, n
 	}
 	if len(c.table) >= maxContacts {
-		w, _ := worst(c.table)
+		w, _ := worst(c.table, false)
 		if w == nil {
 			return false
 		}
 		c.forgetContact(w)
 		return true
 	}
-	w, n := worst(c.bucket(prefix(c.self, id)))
+	w, n := worst(c.bucket(prefix(c.self, id)), true)
 	switch {
 	case n < bucketSize || must:
 		return true

@@ -157,6 +157,9 @@ func (m replica) receive(c *core, p *peer) error {
 	pr := &promise{open: 1, then: func() { c.acknowledge(p, m.sequence) }}
 	defer pr.release()
 	for _, s := range m.list {
+		if p.left { // what it had to tell ended with that
+			break
+		}
 		if len(p.keeps) >= maxPeerGroups {
 			return fmt.Errorf("%w: records of more than %d groups", errMalformed, maxPeerGroups)
 		}

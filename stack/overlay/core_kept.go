@@ -114,6 +114,9 @@ func (m stances) receive(c *core, p *peer) error {
 	pr := &promise{open: 1, then: func() { c.acknowledge(p, m.sequence) }}
 	defer pr.release()
 	for _, s := range m.list {
+		if p.left { // what it had to tell ended with that
+			break
+		}
 		if len(p.tells) >= maxPeerGroups {
 			return fmt.Errorf("%w: stances on more than %d groups", errMalformed, maxPeerGroups)
 		}
