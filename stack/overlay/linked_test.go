@@ -124,12 +124,13 @@ type answerer struct {
 	answered atomic.Int64
 }
 
-func (a *answerer) Message(t *link.Turn, from link.ID, msg []byte) {
+func (a *answerer) Message(t *link.Turn, from link.ID, msg []byte) error {
 	if string(msg[:3]) == "ask" {
 		_ = a.Send(t, from, uint64(len(msg)), []byte("answer"), msg)
-		return
+		return nil
 	}
 	a.answered.Add(1)
+	return nil
 }
 
 func TestOverLinksLeavingNodeAnswersWhatWasSentBeforeItWasKnown(t *testing.T) {

@@ -166,7 +166,7 @@ func (o *Overlay) message(t *link.Turn, c conn, msg []byte) {
 	if o.links.of(c) == nil {
 		return
 	}
-	o.handler.Message(t, c.Peer(), msg)
+	_ = o.handler.Message(t, c.Peer(), msg)
 }
 
 func (o *Overlay) stream(c conn, s *link.Stream) link.StreamHandler {

@@ -26,18 +26,32 @@ type Config struct {
 // readers of links, concurrently; View and Lost by the overlay's loop, one at a time. None
 // may block; all may call any method of the Overlay that does not wait.
 type Handler interface {
-	// Message is a message of a peer, valid until return.
-	Message(t *link.Turn, from link.ID, msg []byte)
+	// Message is a message of a peer, valid until return. An error says that the peer
+	// breaks the protocol.
+	Message(t *link.Turn, from link.ID, msg []byte) error
 	// Stream is a stream that a peer opened. It returns who gets what comes on it;
 	// nil refuses it.
 	Stream(from link.ID, s *link.Stream) link.StreamHandler
-	// View tells all REMOTE member nodes of a watched group (never this node
-	// itself), sorted by id, after Watch and on every change. members is the
+	// View tells REMOTE member nodes of a watched group (never this node itself), sorted by id, after Watch
+	// and on every change. whole: these are all of them. Otherwise the group is large,
+	// and members are a part of it, some hundred at most, chosen around this node's id: in
+	// the order of ids taken as a ring, the 16 that precede this node and the 16 that follow it without a
+	// gap, and beyond them the first member at or behind each of the points self +
+	// 2^j*(4+m)/4 (m = 0..3), so that of the far ones some are known in every direction. Whoever is
+	// nearer to a member knows more members around it. members is the
 	// handler's to keep. One may still come while Unwatch is being called.
-	View(g Key, members []Member)
+	View(g Key, members []Member, whole bool)
 	// Lost tells that the link to a peer is gone: what was in flight to it may or
-	// may not have arrived. Views without it come first.
+	// may not have arrived. If it is the node that is gone, views without it come
+	// first. It is told also when a link is given up because nobody used it.
 	Lost(peer link.ID)
+	// Returned gives back a message that Send took for a node without a link, which could then not be reached:
+	// provably it was not sent. msg is the handler's to keep. It is called by the overlay's
+	// loop, as View is.
+	Returned(to link.ID, msg []byte)
+	// Using tells whether something is in flight to or from a peer: its link is not
+	// given up while that is so. Any goroutine may call it.
+	Using(peer link.ID) bool
 }
 
 // Overlay is this node's place in the network. All methods are safe for

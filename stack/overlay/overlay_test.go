@@ -84,14 +84,18 @@ func runMesh(t *testing.T, count int) []*running {
 	return nodes
 }
 
-func (r *running) Message(_ *link.Turn, from link.ID, msg []byte) {
+func (r *running) Message(_ *link.Turn, from link.ID, msg []byte) error {
 	if r.onMessage != nil {
 		r.onMessage()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.messages = append(r.messages, fmt.Sprintf("%d %s", from[7], msg))
+	return nil
 }
+
+func (*running) Returned(link.ID, []byte) {}
+func (*running) Using(link.ID) bool       { return false }
 
 func (r *running) Stream(from link.ID, s *link.Stream) link.StreamHandler {
 	if r.onStream == nil {
@@ -100,7 +104,7 @@ func (r *running) Stream(from link.ID, s *link.Stream) link.StreamHandler {
 	return r.onStream(from, s)
 }
 
-func (r *running) View(g Key, members []Member) {
+func (r *running) View(g Key, members []Member, _ bool) {
 	if r.onView != nil {
 		r.onView()
 	}
@@ -464,7 +468,9 @@ func (*discardConn) Send(*link.Turn, uint64, []byte, []byte) error { return nil 
 
 type discardHandler struct{}
 
-func (discardHandler) Message(*link.Turn, link.ID, []byte)             {}
+func (discardHandler) Message(*link.Turn, link.ID, []byte) error       { return nil }
 func (discardHandler) Stream(link.ID, *link.Stream) link.StreamHandler { return nil }
-func (discardHandler) View(Key, []Member)                              {}
+func (discardHandler) View(Key, []Member, bool)                        {}
+func (discardHandler) Returned(link.ID, []byte)                        {}
+func (discardHandler) Using(link.ID) bool                              { return false }
 func (discardHandler) Lost(link.ID)                                    {}

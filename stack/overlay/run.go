@@ -150,7 +150,7 @@ func (o *Overlay) perform(ctx context.Context, dials *sync.WaitGroup, effects []
 		case closeLink:
 			o.close(e)
 		case pushView:
-			o.handler.View(e.group, e.members)
+			o.handler.View(e.group, e.members, true)
 		case confirmed:
 			closeAll(o.batches[e.batch])
 			delete(o.batches, e.batch)

@@ -114,7 +114,7 @@ func New(cfg Config) (*Node, error) {
 		slow:       make(map[link.ID]bool),
 		watched:    list.New(),
 		peers:      make(map[link.ID]*party),
-		tunnels:    tunnelTable{dialing: make(map[*opening]context.CancelFunc)},
+		tunnels:    tunnelTable{dialing: make(map[*opening]context.CancelFunc), legs: make(map[link.ID]int)},
 	}, nil
 }
 
