@@ -23,12 +23,14 @@ var ErrNotLinked = errors.New("patternstest: not linked")
 
 // A Network is a set of nodes. Safe for concurrent use.
 type Network struct {
-	// Whole is up to how many other members a view has all of them; beyond, it is cut, and nodes are
+	// Whole is up to how many members, and one, a view has all of them; beyond, it is cut, and nodes are
 	// linked only when something is sent, so that what is sent to a node that is gone is returned. If
 	// zero, views are whole and each node is linked to each. Set it before the first Join.
 	Whole int
 	// Delay of a message. Set it before the first Join.
 	Delay time.Duration
+	// Lag is how long after a change views are told. Set it before the first Join.
+	Lag time.Duration
 	// Refuse, if set, is asked for each send; an error refuses it. Set it before the first Join.
 	Refuse func(from, to link.ID) error
 	// Drop, if set, is asked for each message that arrives; it is lost if true. Set it before the first Join.
@@ -92,6 +94,19 @@ func (w *Network) enqueue(event func()) {
 	case w.wake <- struct{}{}:
 	default:
 	}
+}
+
+// enqueueIn does so after d. The caller holds the lock.
+func (w *Network) enqueueIn(d time.Duration, event func()) {
+	if d == 0 {
+		w.enqueue(event)
+		return
+	}
+	time.AfterFunc(d, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.enqueue(event)
+	})
 }
 
 // Join adds a node. Its Handler has to be set before anything is sent to it.
@@ -158,7 +173,7 @@ func (w *Network) push(v view) {
 		return
 	}
 	w.stale[v] = true
-	w.enqueue(func() { w.tell(v) })
+	w.enqueueIn(w.Lag, func() { w.tell(v) })
 }
 
 func (w *Network) tell(v view) {
@@ -171,12 +186,12 @@ func (w *Network) tell(v view) {
 	all := slices.Clone(w.members[v.group])
 	w.mu.Unlock()
 	for _, o := range to {
-		others := slices.DeleteFunc(slices.Clone(all), func(m overlay.Member) bool { return m.Node == o.id })
-		if w.Whole > 0 && len(others) > w.Whole {
-			o.Handler.View(v.group, Cut(o.id, others), false)
-		} else {
-			o.Handler.View(v.group, others, true)
+		if w.Whole > 0 && len(all) > w.Whole+1 {
+			o.Handler.View(v.group, Cut(o.id, all), false)
+			continue
 		}
+		others := slices.DeleteFunc(slices.Clone(all), func(m overlay.Member) bool { return m.Node == o.id })
+		o.Handler.View(v.group, others, true)
 	}
 }
 
@@ -214,7 +229,7 @@ func (o *Overlay) Announce(g overlay.Group, count int) <-chan struct{} {
 	}
 	o.net.push(view{group: key})
 	confirmed := make(chan struct{})
-	o.net.enqueue(func() { close(confirmed) })
+	o.net.enqueueIn(o.net.Lag, func() { close(confirmed) })
 	return confirmed
 }
 
@@ -249,11 +264,9 @@ func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte)
 	}
 	if !o.net.reaches(o.id, to) {
 		msg := slices.Concat(head, body)
-		time.AfterFunc(o.net.Delay, func() {
-			o.net.mu.Lock()
-			defer o.net.mu.Unlock()
-			o.net.enqueue(func() { o.Handler.Returned(to, msg) })
-		})
+		o.net.mu.Lock()
+		defer o.net.mu.Unlock()
+		o.net.enqueueIn(o.net.Delay, func() { o.Handler.Returned(to, msg) })
 		return nil
 	}
 	l := o.lane(to, flow)

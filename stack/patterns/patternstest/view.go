@@ -12,39 +12,46 @@ import (
 const near = 16
 
 // Cut yields what a view of a large group tells a node, as overlay.Handler has it. members
-// are all others, sorted by id, and so is the result.
+// are all, sorted by id; so is the result, without the node itself.
 func Cut(self link.ID, members []overlay.Member) []overlay.Member {
-	count := len(members)
-	if count <= 2*near {
-		return slices.Clone(members)
+	place := func(id link.ID) (int, bool) {
+		return slices.BinarySearchFunc(members, id, func(m overlay.Member, id link.ID) int { return m.Node.Compare(id) })
 	}
-	behind := func(id link.ID) int { // the index of the first member at or behind id
-		at, _ := slices.BinarySearchFunc(members, id, func(m overlay.Member, id link.ID) int { return m.Node.Compare(id) })
-		return at % count
+	at, among := place(self)
+	others := len(members)
+	if among {
+		others--
+		at++
 	}
-	first := behind(self)
-	chosen := make([]int, 0, 100)
-	for i := range 2 * near {
-		chosen = append(chosen, (first-near+i+count)%count)
+	if others <= 2*near {
+		return slices.DeleteFunc(slices.Clone(members), func(m overlay.Member) bool { return m.Node == self })
+	}
+	// Members count from the one that follows the node.
+	number := func(id link.ID) int {
+		i, _ := place(id)
+		return (i - at + len(members)) % len(members) % others // behind the last is the first; the node itself does not count
+	}
+	var chosen []int
+	for i := range near {
+		chosen = append(chosen, i, others-near+i)
 	}
 	for octave := 255; octave >= 0; octave-- {
-		far := 0
+		any := false
 		for quarter := range 4 {
-			at := behind(point(self, octave, quarter))
-			if (at-first+count)%count >= near {
-				far++
-			}
-			chosen = append(chosen, at)
+			far := number(point(self, octave, quarter))
+			any = any || far >= near
+			chosen = append(chosen, far)
 		}
-		if far == 0 { // all nearer ones are in it already
+		if !any { // what is nearer is in it already
 			break
 		}
 	}
 	slices.Sort(chosen)
 	var view []overlay.Member
 	for _, i := range slices.Compact(chosen) {
-		view = append(view, members[i])
+		view = append(view, members[(at+i)%len(members)])
 	}
+	slices.SortFunc(view, func(a, b overlay.Member) int { return a.Node.Compare(b.Node) })
 	return view
 }
 
