@@ -113,7 +113,7 @@ func TestLargeGroupGetsMessagesWhileNodesDie(t *testing.T) {
 		w.begin(w.hosts[0])
 		for i := range messages {
 			publisher.publish(numbered(1, messages)[i])
-			for range len(w.hosts) / 100 / messages {
+			for range max(1, len(w.hosts)/100/messages) {
 				time.Sleep(700 * time.Microsecond)
 				victim := 1 + rng.IntN(len(w.hosts)-1)
 				if !dead[victim] {

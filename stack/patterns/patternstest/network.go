@@ -36,7 +36,7 @@ type Network struct {
 	// Drop, if set, is asked for each message that arrives; it is lost if true. Set it before the first Join.
 	Drop func(from, to link.ID) bool
 	// Unreachable, if set, is asked for each send and each stream: if true, no link comes about, and the
-	// message is returned. Set it before the first Join.
+	// message is returned. It should be the same for both directions. Set it before the first Join.
 	Unreachable func(from, to link.ID) bool
 
 	wake chan struct{}
