@@ -19,11 +19,12 @@ const (
 // the view is in that tells where it goes.
 type delegated struct {
 	cast
-	hops []hop // on which it goes further than to one node
-	at   time.Duration
+	hops   []hop     // on which it goes further than to one node
+	failed []link.ID // that it cannot go through
+	at     time.Duration
 }
 
-func (d *delegated) size() int { return d.cast.size() + len(d.hops)*len(link.ID{})*3 }
+func (d *delegated) size() int { return d.cast.size() + len(link.ID{})*(3*len(d.hops)+len(d.failed)) }
 
 // add notes hops, but for those that end with one node.
 func (d *delegated) add(hops []hop) {
@@ -102,9 +103,9 @@ func (n *Node) expireList(g *group, list []*delegated, before time.Duration) []*
 // A detour hands on a message that was delegated to a node which is gone, or
 // that had to wait for a view.
 type detour struct {
-	cast *cast
-	hops []hop
-	lost []link.ID // the node, if there was one
+	cast   *cast
+	hops   []hop
+	failed []link.ID
 }
 
 // detours yields what was delegated to a lost node. The node stays in the groups until
@@ -113,39 +114,43 @@ func (n *Node) detours(lost link.ID) []detour {
 	var all []detour
 	for g := range n.keepers {
 		for _, d := range g.kept {
-			all = append(all, n.redirect(g, d, lost)...)
+			for _, h := range slices.Clone(d.hops) {
+				if h.to == lost {
+					all = append(all, n.redirect(g, d, h))
+				}
+			}
 		}
 	}
 	return all
 }
 
-// redirect finds other ways for what d has delegated to a node.
-func (n *Node) redirect(g *group, d *delegated, lost link.ID) []detour {
-	all := []detour(nil)
-	failed, sizeBefore := []link.ID{lost}, d.size()
-	to := func(h hop) bool { return h.to == lost }
-	for i := slices.IndexFunc(d.hops, to); i >= 0; i = slices.IndexFunc(d.hops, to) {
-		hops := n.spread(g, d.hops[i].arc, failed)
-		d.hops = slices.Delete(d.hops, i, i+1)
-		d.add(hops)
-		all = append(all, detour{&d.cast, hops, failed})
-	}
+// redirect finds another way for what d has delegated on h.
+func (n *Node) redirect(g *group, d *delegated, h hop) detour {
+	sizeBefore := d.size()
+	d.failed = append(d.failed, h.to)
+	d.hops = slices.DeleteFunc(d.hops, func(other hop) bool { return other == h })
+	hops := n.spread(g, h.arc, d.failed)
+	d.add(hops)
 	g.keptBytes += d.size() - sizeBefore
 	n.keptBytes += d.size() - sizeBefore
-	return all
+	return detour{&d.cast, hops, slices.Clip(d.failed)}
 }
 
-// forgo forgets that c was delegated to a node, as far as c says.
-func (n *Node) forgo(g *group, c *cast, to link.ID) {
+// redirectReturned does so for a message that could not be sent. If it is not kept, what has failed
+// before is not known, and that it was sent once more has to end it some time.
+func (n *Node) redirectReturned(g *group, c *cast, h hop) detour {
 	for _, d := range g.kept {
-		if d.origin != c.origin || d.flow != c.flow || d.sequence != c.sequence {
-			continue
+		if d.origin == c.origin && d.flow == c.flow && d.sequence == c.sequence && slices.Contains(d.hops, h) {
+			return n.redirect(g, d, h)
 		}
-		sizeBefore := d.size()
-		d.hops = slices.DeleteFunc(d.hops, func(h hop) bool { return h == hop{to, c.arc} })
-		g.keptBytes += d.size() - sizeBefore
-		n.keptBytes += d.size() - sizeBefore
 	}
+	if c.hops--; c.hops == 0 {
+		return detour{cast: c}
+	}
+	failed := []link.ID{h.to}
+	hops := n.spread(g, h.arc, failed)
+	n.keep(g, c, hops)
+	return detour{c, hops, failed}
 }
 
 // unwait yields what waited for the view of g.
@@ -164,7 +169,7 @@ func (n *Node) unwait(g *group) []detour {
 
 func (n *Node) take(t *link.Turn, detours []detour) {
 	for _, d := range detours {
-		n.sendAlong(t, d.cast, d.hops, false, d.lost...)
+		n.sendAlong(t, d.cast, d.hops, false, d.failed...)
 	}
 }
 

@@ -110,11 +110,11 @@ func TestTreeOverPartialViewsReachesAllOnce(t *testing.T) {
 		}
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(n), 0))
-			ids := randomIDs(rng, n)
+			ids := append(randomIDs(rng, n-1), link.ID{})
 			stranger := randomIDs(rng, 1)[0]
 			f := forestOf(t, ids)
 			deepest := 0
-			for _, from := range append(ids[:min(n, 20_000/n+1)], stranger, link.ID{}) {
+			for _, from := range append(ids[max(0, n-1-20_000/n):], stranger) {
 				f.plant(from)
 				deepest = max(deepest, f.depth)
 				require.Zero(t, f.unsent)
@@ -129,6 +129,18 @@ func TestTreeOverPartialViewsReachesAllOnce(t *testing.T) {
 			t.Logf("%d members: depth %d", n, deepest)
 			require.LessOrEqual(t, deepest, depth)
 		})
+	}
+}
+
+func TestTreeOverWholeViewsOf256OthersTakesTwoHops(t *testing.T) {
+	ids := randomIDs(rand.New(rand.NewPCG(1, 1)), 257)
+	f := forestOf(t, ids)
+	f.whole = 1000
+	for _, from := range ids {
+		f.plant(from)
+		require.Equal(t, 2, f.depth)
+		require.LessOrEqual(t, f.most, 16)
+		require.Len(t, f.copies, 256)
 	}
 }
 

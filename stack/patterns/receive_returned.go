@@ -45,16 +45,13 @@ func (n *Node) returnedCast(t *link.Turn, to link.ID, msg []byte) {
 	if err != nil || !c.tree || c.only(to) {
 		return
 	}
-	failed := []link.ID{to}
+	var way detour
 	n.mu.Lock()
-	var hops []hop
 	if g := n.find(&c); g != nil {
-		n.forgo(g, &c, to)
-		hops = n.spread(g, c.arc, failed)
-		n.keep(g, &c, hops)
+		way = n.redirectReturned(g, &c, hop{to, c.arc})
 	}
 	n.mu.Unlock()
-	n.sendAlong(t, &c, hops, false, failed...)
+	n.take(t, []detour{way})
 }
 
 // at yields the request of an id that is with another node, or nil.
