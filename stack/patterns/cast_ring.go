@@ -69,9 +69,12 @@ func ringOf(self link.ID, nodes []link.ID, partial bool) ring {
 	slices.SortFunc(nodes, link.ID.Compare)
 	at, _ := slices.BinarySearchFunc(nodes, self, link.ID.Compare)
 	r := ring{self: self, nodes: slices.Concat(nodes[at:], nodes[:at])}
-	if partial && len(nodes) >= 2*nearby { // or else those before and those behind would overlap
-		r.partial = true
-		r.known = arc{r.nodes[len(r.nodes)-nearby], r.nodes[nearby-1]}
+	if partial {
+		near := min(nearby, len(nodes)/2)
+		r.partial, r.known = true, arc{self, self}
+		if near > 0 {
+			r.known = arc{r.nodes[len(r.nodes)-near], r.nodes[near-1]}
+		}
 	}
 	return r
 }

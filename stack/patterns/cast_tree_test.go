@@ -1,11 +1,13 @@
 package patterns_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -142,6 +144,28 @@ func TestTreeOverWholeViewsOf256OthersTakesTwoHops(t *testing.T) {
 		require.LessOrEqual(t, f.most, 16)
 		require.Len(t, f.copies, 256)
 	}
+}
+
+func TestTreeOverFewOfManyIsATree(t *testing.T) {
+	inWorld(t, 0, func(t *testing.T, w *world) {
+		for view, leaves := range map[byte]int{3: 1, 4: 3, 10: 9} { // all but those in the middle
+			h, o := manual(w, patterns.Config{})
+			p := h.client()
+			go p.publish("1")
+			synctest.Wait()
+			h.View(overlay.KeyOf(overlay.KindTopic, []byte("t")), members(names(int(view) + 1)[1:]...), false)
+			synctest.Wait()
+			require.Len(t, o.sent, int(view))
+			alone := 0
+			for _, s := range o.sent {
+				require.EqualValues(t, 1, s.body[1], "in a tree")
+				if bytes.Equal(s.body[61:93], s.body[93:125]) {
+					alone++
+				}
+			}
+			require.Equal(t, leaves, alone, "of %d", view)
+		}
+	})
 }
 
 // TestTreeOverCrowdedIdsReachesAllOnce has ids that are not spread evenly.
