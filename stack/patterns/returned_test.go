@@ -93,6 +93,7 @@ func TestReturnedRequestThatHasEndedOrGoneOnIsIgnored(t *testing.T) {
 		cancelled := o.sent[3]
 		c.port.Cancel(&c.turn, 3)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		h.Returned(o.sent[2].to, o.sent[2].body)
 		h.Returned(cancelled.to, cancelled.body)
 		require.Equal(t, patterns.CodeTimeout, c.outcome(t, 2).Code)

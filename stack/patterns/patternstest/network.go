@@ -9,7 +9,6 @@ package patternstest
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -47,12 +46,6 @@ type Network struct {
 	events  []func()                         // for Run, in their order
 	stale   map[view]bool                    // views that are among the events
 	streams map[*stream]bool
-}
-
-// A view is of a group, for a node; for all that watch the group if nil.
-type view struct {
-	group overlay.Key
-	to    *Overlay
 }
 
 // New makes a network without nodes.
@@ -150,49 +143,6 @@ func (o *Overlay) linked(to link.ID) bool {
 		}
 	}
 	return false
-}
-
-// count sets how many members of a group a node hosts. The caller holds the lock.
-func (w *Network) count(key overlay.Key, node link.ID, count int) {
-	all := w.members[key]
-	at, found := slices.BinarySearchFunc(all, node, func(m overlay.Member, id link.ID) int { return m.Node.Compare(id) })
-	switch {
-	case found && count > 0:
-		all[at].Count = count
-	case found:
-		all = slices.Delete(all, at, at+1)
-	case count > 0:
-		all = slices.Insert(all, at, overlay.Member{Node: node, Count: count})
-	}
-	w.members[key] = all
-}
-
-// push has Run tell a view as it is then. The caller holds the lock.
-func (w *Network) push(v view) {
-	if w.stale[v] {
-		return
-	}
-	w.stale[v] = true
-	w.enqueueIn(w.Lag, func() { w.tell(v) })
-}
-
-func (w *Network) tell(v view) {
-	w.mu.Lock()
-	delete(w.stale, v)
-	to := []*Overlay{v.to}
-	if v.to == nil {
-		to = slices.DeleteFunc(slices.Collect(maps.Values(w.nodes)), func(o *Overlay) bool { return !o.watches[v.group] })
-	}
-	all := slices.Clone(w.members[v.group])
-	w.mu.Unlock()
-	for _, o := range to {
-		if w.Whole > 0 && len(all) > w.Whole+1 {
-			o.Handler.View(v.group, Cut(o.id, all), false)
-			continue
-		}
-		others := slices.DeleteFunc(slices.Clone(all), func(m overlay.Member) bool { return m.Node == o.id })
-		o.Handler.View(v.group, others, true)
-	}
 }
 
 // reaches is whether a node can be linked to another one.
