@@ -65,9 +65,9 @@ func (p *Port) cast(t *link.Turn, k kind, m Message) Code {
 	}
 	p.casts++
 	c.sequence = p.casts
-	here, nodes := g.here, g.nodes
+	here, nodes := g.here, g.ring.nodes
 	var hops []hop
-	if len(nodes) > fanOut || len(g.kept) > 0 {
+	if len(nodes) > fanOut || g.ring.partial || len(g.kept) > 0 {
 		hops = n.plant(p, g, &c)
 	}
 	n.mu.Unlock()

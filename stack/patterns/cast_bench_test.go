@@ -72,3 +72,6 @@ func benchmarkPublish(b *testing.B, subscribers int) {
 
 func BenchmarkPublishToOne(b *testing.B)  { benchmarkPublish(b, 1) }
 func BenchmarkPublishToFour(b *testing.B) { benchmarkPublish(b, 4) }
+
+// BenchmarkPublishThroughATree has nodes hand each event on.
+func BenchmarkPublishThroughATree(b *testing.B) { benchmarkPublish(b, 250) }

@@ -12,7 +12,7 @@ const (
 )
 
 // maxHops is how far a message to a group travels.
-const maxHops = 8
+const maxHops = 16
 
 // The forms of a message to a group.
 const (
@@ -29,7 +29,7 @@ type cast struct {
 	tree     bool   // the fields below are sent
 	previous uint64 // the sequence of the flow's message to the group before this one; 0: none of late
 	origin   link.ID
-	lo, hi   link.ID // the receiver sees to the members from lo to hi, itself included
+	arc      // the receiver sees to the members of it, which it is the first of, or not in
 	Message
 }
 
@@ -79,8 +79,7 @@ func parseCast(b []byte) (c cast, err error) {
 		form > formTree,
 		c.hops == 0 || c.hops > maxHops,
 		c.sequence == 0 || c.previous >= c.sequence,
-		name == 0,
-		c.lo.Compare(c.hi) > 0:
+		name == 0:
 		return cast{}, errMalformed
 	}
 	return c, p.err()

@@ -23,7 +23,11 @@ func TestEventsComeOnceInOrderToThoseWhoStay(t *testing.T) {
 		t.Run(fmt.Sprint(seed+1), func(t *testing.T) {
 			inWorld(t, time.Millisecond, func(t *testing.T, w *world) {
 				m := &castModel{t: t, w: w, rng: rand.New(rand.NewPCG(seed+1, 0))}
-				m.run()
+				nodes := 14 + m.rng.IntN(20) // with and without a tree
+				if seed%4 == 3 {
+					nodes, w.net.Whole = 50+m.rng.IntN(30), 34 // views are cut
+				}
+				m.run(nodes)
 			})
 		})
 		if t.Failed() {
@@ -55,9 +59,9 @@ type modelSubscriber struct {
 	stayed  bool            // has been subscribed since
 }
 
-func (m *castModel) run() {
+func (m *castModel) run(nodes int) {
 	m.dead, m.sequence = make(map[link.ID]bool), make(map[string]int)
-	for _, name := range names(14 + m.rng.IntN(20)) { // with and without a tree
+	for _, name := range names(nodes) {
 		m.hosts = append(m.hosts, m.w.host(name))
 	}
 	for _, h := range m.hosts {

@@ -15,14 +15,17 @@ func (n *Node) receiveCast(t *link.Turn, from link.ID, msg []byte) error {
 	if !c.tree {
 		c.origin = from
 	}
+	if c.tree && c.lo != n.self && c.has(n.self) {
+		return errMalformed // nobody puts a node there
+	}
 	if c.origin == n.self {
 		n.dropped.copies.Add(1)
 		return nil
 	}
 	n.mu.Lock()
 	var hops []hop
-	if c.tree && c.lo != c.hi {
-		hops = n.forward(&c, from)
+	if c.tree && !c.only(n.self) {
+		hops = n.forward(&c)
 	}
 	var h *heard
 	var here []*party
@@ -38,7 +41,7 @@ func (n *Node) receiveCast(t *link.Turn, from link.ID, msg []byte) error {
 }
 
 // forward yields where c goes from here. Without a view it waits for one.
-func (n *Node) forward(c *cast, from link.ID) []hop {
+func (n *Node) forward(c *cast) []hop {
 	c.hops--
 	if c.hops == 0 {
 		n.dropped.unsent.Add(1)
@@ -57,7 +60,7 @@ func (n *Node) forward(c *cast, from link.ID) []hop {
 		n.dropped.unsent.Add(uint64(waiting - len(g.unspread)))
 		return nil
 	}
-	hops := g.spread(c.lo, c.hi, c.origin, from)
+	hops := n.spread(g, c.arc, nil)
 	n.keep(g, c, hops)
 	return hops
 }

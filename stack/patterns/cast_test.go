@@ -357,7 +357,7 @@ func TestDelegateWithoutAViewAsksForOne(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, []overlay.Key{key}, o.watched)
 		require.EqualValues(t, 44, h.Dropped()["unsent"], "it keeps 256")
-		h.View(key, view)
+		h.View(key, view, true)
 		require.Len(t, o.sent, 2*256, "to those of its interval")
 		require.EqualValues(t, 45, o.sent[0].body[14])
 		h.Message(&turn, link.ID{9}, treeMessage(301, 1, 100))
@@ -371,7 +371,7 @@ func TestMessageDoesNotWaitForAViewForEver(t *testing.T) {
 		h.Message(new(link.Turn), link.ID{9}, treeMessage(1, 1, 100))
 		time.Sleep(2 * time.Second)
 		require.EqualValues(t, 1, h.Dropped()["unsent"])
-		h.View(overlay.KeyOf(overlay.KindTopic, []byte("t")), []overlay.Member{{Node: link.ID{5}, Count: 1}})
+		h.View(overlay.KeyOf(overlay.KindTopic, []byte("t")), []overlay.Member{{Node: link.ID{5}, Count: 1}}, true)
 		require.Empty(t, o.sent)
 	})
 }

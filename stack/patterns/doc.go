@@ -7,7 +7,7 @@
 //
 // A request ends in exactly one [Code], which its session gets through
 // [Sink.Reply]; the first to end it, under the lock, wins. It is executed at most
-// once: only a refusal, or a send that provably failed, lets it go to another
+// once: only a refusal, or a send that provably failed, also later ([Node.Returned]), lets it go to another
 // member; after anything ambiguous it ends as [CodeLost]. Its deadline travels as
 // the time that is left, never fires early, and at most some milliseconds late.
 // A member that refused a request is not asked again for the same request.
@@ -16,7 +16,8 @@
 // member that has been one all along. A subscription is effective when it is
 // confirmed: what is published anywhere after that reaches it (adr/0006). Publishers
 // do not wait for members: one without credit misses the message, which is
-// counted, and so does a node that a link has no room to, after the sender has waited for a second.
+// counted, and so does a node that a link has no room to, after the sender has waited for a second, or that
+// cannot be reached.
 //
 // A tunnel ends once at each end: both sides have finished, and everything has
 // come; or it is aborted, by a session or because something is lost, and what has
@@ -34,13 +35,27 @@
 //
 // # Messages to all of a group
 //
-// Up to 16 nodes get them from the sender's node. To more of them they go through
-// a tree: the sender's node cuts the nodes, sorted by id, into 16 intervals and sends
-// one copy to one node of each, its delegate, which does the same with its interval in its own
-// view. Intervals do not overlap, so nobody gets a copy too many even where views
-// differ. The delegates stay the same while the view does, so that messages do not
-// overtake each other. What was delegated is kept for 1.5 s, and sent again within
-// the interval when the delegate is lost in that time.
+// Up to 16 nodes get them from the sender's node, if it knows that these are all. To more of
+// them they go through a tree. Ids form a ring, the first following the last. The sender's node sees
+// to the whole ring, from itself on. It cuts the nodes that it knows into at most 16 chunks
+// and sends a copy to the first of each, its delegate, which sees to the ids from its own to the
+// next chunk, and does the same with them in its own view. Where it is known that nobody but the
+// delegate is there, it has nothing to see to.
+//
+// No node needs to know all members. One in a large group knows those around itself without a
+// gap, and of the others the fewer the farther they follow it (see overlay.Handler). So a delegate,
+// being the first of what it sees to, knows more about it than who has sent it there; and as
+// every id is in one chunk, whether anybody is known to have it or not, all are reached
+// once, though views differ. The largest gap that a node knows nothing about is an eighth of what it sees
+// to where that is 2^j ids, and a fifth at most: ids being hashes, that is how fast
+// chunks shrink. Whole views of up to 256 members take 2 hops, groups of 4,000 take 4 to 5, those of
+// 100,000 take 6; 16 are possible. The rest is for going around nodes.
+//
+// No node sends more than 16 copies of a message, unless it goes around others. The delegates stay
+// the same while the view does, so that messages do not overtake each other. What was delegated
+// is kept for 1.5 s. When the delegate is lost in that time, or could not be reached, the chunk is cut
+// anew without it. Its beginning, up to the next known node, goes to the last known node before it, though that
+// is not in it: it knows more members there, being nearer to them.
 //
 // Members remember how far they are with each session that sends to the group: they
 // drop what they have had, and hold back what comes before the message that
@@ -53,7 +68,7 @@
 // One mutex guards all tables; neither a [Sink] nor the [Overlay] is called
 // while it is held. Run alone calls Announce, Watch and Unwatch, so these cannot
 // overtake each other. A [Tunnel] has a mutex of its own, for which the same holds;
-// a goroutine, which Run waits for, opens the stream of a tunnel. A message costs no goroutine, channel, timer or allocation.
+// a goroutine, which Run waits for, opens the stream of a tunnel. A message costs no goroutine, channel or timer, nor, outside of trees, an allocation.
 //
 // # Messages between nodes
 //
@@ -76,10 +91,10 @@
 // requester's node has not kept (adr/0003).
 //
 // To all of a group: 5 is a broadcast to the cluster, 6 an event for the topic. Hops is how often the
-// message may be sent yet, this time included, 1 to 8. The flow is the sender's session, and
+// message may be sent yet, this time included, 1 to 16. The flow is the sender's session, and
 // the sequence grows with each of its broadcasts and events, from 1. In the second form the receiver
-// sees to the nodes from lo to hi, itself included; lo and hi are the same where it
-// has nobody to see to. Origin is the sender's node, which is the peer in the first form. Previous is the
+// sees to the nodes from lo to hi on the ring, itself included: it is lo, or it is not among them. Both are
+// its own id where it has nobody to see to. Origin is the sender's node, which is the peer in the first form. Previous is the
 // sequence of the session's message to the group before this one, 0 if there was
 // none within 1.5 s.
 package patterns

@@ -37,11 +37,9 @@ type group struct {
 	}
 	waiting []*opening // tunnels that wait for it
 
-	// For messages to all. The slices are replaced, never changed, so that they can be used
-	// without the lock.
-	here      []*party     // the sessions that are members
-	nodes     []link.ID    // the other nodes that host members, sorted
-	salt      uint64       // chooses among them
+	// For messages to all.
+	here      []*party     // the sessions that are members; replaced, never changed, so that it can be used without the lock
+	ring      ring         // the other nodes that host members
 	kept      []*delegated // oldest first
 	unspread  []*delegated // that wait for the first view, oldest first
 	keptBytes int          // of both
@@ -75,7 +73,7 @@ func (n *Node) openTopic(name []byte) *group {
 }
 
 func (n *Node) add(to map[string]*group, kind overlay.Kind, name string) *group {
-	g := &group{kind: kind, name: name, key: overlay.KeyOf(kind, []byte(name)), salt: n.rng.Uint64()}
+	g := &group{kind: kind, name: name, key: overlay.KeyOf(kind, []byte(name))}
 	to[name], n.keys[g.key] = g, g
 	return g
 }
@@ -108,7 +106,7 @@ func (n *Node) lapse(g *group) {
 	}
 	if !g.wanted() {
 		g.viewed, g.lapsed = false, true
-		n.setRemotes(g, nil)
+		n.setRemotes(g, nil, true)
 	}
 }
 
@@ -184,16 +182,16 @@ func (n *Node) drop(g *group) {
 	delete(n.keys, g.key)
 }
 
-// setRemotes takes over a view, keeping what is known of members that stay.
+// setRemotes takes over a view, of all members if whole, keeping what is known of members that stay.
 // Requests in flight to one that goes are not touched: it may be draining.
-func (n *Node) setRemotes(g *group, view []overlay.Member) {
-	g.nodes = make([]link.ID, 0, len(view))
+func (n *Node) setRemotes(g *group, view []overlay.Member, whole bool) {
+	nodes := make([]link.ID, 0, len(view))
 	for _, v := range view {
 		if v.Count > 0 && v.Node != n.self {
-			g.nodes = append(g.nodes, v.Node)
+			nodes = append(nodes, v.Node)
 		}
 	}
-	slices.SortFunc(g.nodes, link.ID.Compare)
+	g.ring = ringOf(n.self, nodes, !whole)
 	if g.kind == overlay.KindTopic {
 		return
 	}

@@ -93,7 +93,7 @@ func hostile() [][]byte {
 		b := bytes.Clone(tree)
 		if b[at] = value; at == 2 {
 			all = append(all, bytes.Clone(b))
-			value = 9
+			value = maxHops + 1
 		}
 		b[at] = value
 		all = append(all, b)
@@ -116,7 +116,7 @@ func TestHostileMessagesAreDropped(t *testing.T) {
 	n, err := New(Config{Overlay: deafOverlay{}})
 	require.NoError(t, err)
 	for i, msg := range hostile() {
-		n.Message(new(link.Turn), link.ID{9}, msg)
+		require.ErrorIs(t, n.Message(new(link.Turn), link.ID{9}, msg), errMalformed, "% x", msg)
 		require.EqualValues(t, i+1, n.Dropped()["malformed"], "% x", msg)
 	}
 }
@@ -151,13 +151,15 @@ func FuzzMessage(f *testing.F) {
 		require.NoError(t, err)
 		p := n.Attach(deafSink{})
 		p.Request(new(link.Turn), Request{ID: 1, Cluster: []byte("d"), Budget: -1})
-		n.View(overlay.KeyOf(overlay.KindCluster, []byte("d")), []overlay.Member{{Node: link.ID{9}, Count: 1}})
+		n.View(overlay.KeyOf(overlay.KindCluster, []byte("d")), []overlay.Member{{Node: link.ID{9}, Count: 1}}, true)
 		p.Serve("c")
 		p.Subscribe([]byte("t"))
-		n.View(overlay.KeyOf(overlay.KindCluster, []byte("c")), []overlay.Member{{Node: link.ID{2}, Count: 1}, {Node: link.ID{9}, Count: 1}})
+		n.View(overlay.KeyOf(overlay.KindCluster, []byte("c")), []overlay.Member{{Node: link.ID{2}, Count: 1}, {Node: link.ID{9}, Count: 1}}, true)
 		for range 2 {
-			n.Message(new(link.Turn), link.ID{9}, msg)
+			_ = n.Message(new(link.Turn), link.ID{9}, msg)
 		}
+		n.Returned(link.ID{9}, msg)
+		n.Returned(link.ID{3}, msg)
 		n.Lost(link.ID{9})
 		p.Close(new(link.Turn))
 		require.Zero(t, n.slab.used)

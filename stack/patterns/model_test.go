@@ -94,6 +94,7 @@ type modelSession struct {
 }
 
 func (m *model) run() {
+	m.w.net.Unreachable = func(from, to link.ID) bool { return (from[0]+to[0])%4 == 0 } // 1 and 3, 3 and 5
 	m.w.net.Refuse = func(_, _ link.ID) error {
 		if m.chance(3) {
 			return errors.New("full")
@@ -268,6 +269,7 @@ func (m *model) check(codes map[patterns.Code]int) {
 		}
 	}
 	for _, h := range m.hosts {
+		require.False(t, inUse(h, m.hosts), "node %v", h.id[0])
 		entries, running, parked := h.InFlight()
 		require.Zero(t, entries+running+parked, "node %v holds %d entries, %d running, %d bytes", h.id[0], entries, running, parked)
 	}

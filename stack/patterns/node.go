@@ -114,7 +114,7 @@ func New(cfg Config) (*Node, error) {
 		slow:       make(map[link.ID]bool),
 		watched:    list.New(),
 		peers:      make(map[link.ID]*party),
-		tunnels:    tunnelTable{dialing: make(map[*opening]context.CancelFunc)},
+		tunnels:    tunnelTable{dialing: make(map[*opening]context.CancelFunc), legs: make(map[link.ID]int)},
 	}, nil
 }
 
@@ -144,8 +144,8 @@ func (n *Node) peer(id link.ID) *party {
 
 // Dropped counts what was received and dropped, by reason: "malformed"
 // messages, a "copy" of a request, broadcast or event, and what refers to "unknown" requests, most
-// of them ended before; what a link had no room for ("unsent"), be it an outcome
-// or the copy of a broadcast or event for one node; and each "event" and "broadcast" that a
+// of them ended before; what a link had no room for, or came to nobody who could be reached ("unsent"), be it an outcome
+// or the copy of a broadcast or event for one node, also if that went around it; and each "event" and "broadcast" that a
 // session of this node had no credit for.
 func (n *Node) Dropped() map[string]uint64 {
 	return map[string]uint64{

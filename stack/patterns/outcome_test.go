@@ -171,13 +171,13 @@ func TestNodeThatIsBackIsAMemberAgain(t *testing.T) {
 		h, o := manual(w, patterns.Config{})
 		c, peer := h.client(), link.ID{2}
 		c.send(1, -1)
-		h.View(key(), []overlay.Member{{Node: peer, Count: 1}})
+		h.View(key(), []overlay.Member{{Node: peer, Count: 1}}, true)
 		for _, viewFirst := range []bool{true, false} {
 			if viewFirst {
-				h.View(key(), nil)
+				h.View(key(), nil, true)
 			}
 			h.Lost(peer)
-			h.View(key(), []overlay.Member{{Node: peer, Count: 1}})
+			h.View(key(), []overlay.Member{{Node: peer, Count: 1}}, true)
 			clear(c.replies)
 			c.send(2, -1)
 			turn(func(t *link.Turn) { h.Message(t, peer, replyMessage(o.sent[len(o.sent)-1].id(), 0, "x")) })

@@ -5,8 +5,9 @@ import (
 	"github.com/project-iris/iris/stack/overlay"
 )
 
-// Message handles a message of a peer. It implements overlay.Handler.
-func (n *Node) Message(t *link.Turn, from link.ID, msg []byte) {
+// Message handles a message of a peer. The error says how the peer breaks the protocol; the
+// message was dropped and counted then. It implements overlay.Handler.
+func (n *Node) Message(t *link.Turn, from link.ID, msg []byte) error {
 	err := errMalformed
 	if len(msg) > 0 {
 		switch kind(msg[0]) {
@@ -24,8 +25,8 @@ func (n *Node) Message(t *link.Turn, from link.ID, msg []byte) {
 	}
 	if err != nil {
 		n.dropped.malformed.Add(1)
-		n.log.Debug("dropped a message", "peer", from, "err", err)
 	}
+	return err
 }
 
 // receiveRequest offers a request to the members on this node.
@@ -96,9 +97,8 @@ func (n *Node) receiveRefusal(t *link.Turn, from link.ID, msg []byte) error {
 		return err
 	}
 	n.mu.Lock() // the send may not have returned yet
-	p := n.peers[from]
-	e := n.slab.find(back.id)
-	if e == nil || p == nil || e.member == nil || e.member.at != p {
+	e := n.at(from, back.id)
+	if e == nil {
 		n.mu.Unlock()
 		n.dropped.unknown.Add(1)
 		return nil
@@ -131,14 +131,14 @@ func (n *Node) receiveCancel(t *link.Turn, from link.ID, msg []byte) error {
 
 // View takes over the members of a group, and sends on what waited for
 // them. It implements overlay.Handler.
-func (n *Node) View(key overlay.Key, members []overlay.Member) {
+func (n *Node) View(key overlay.Key, members []overlay.Member, whole bool) {
 	n.mu.Lock()
 	g := n.keys[key]
 	if g == nil || !g.wanted() || g.lapsed { // if lapsed, it may be from before
 		n.mu.Unlock()
 		return
 	}
-	n.setRemotes(g, members)
+	n.setRemotes(g, members, whole)
 	g.viewed = true
 	if g.awaited != nil {
 		close(g.awaited)

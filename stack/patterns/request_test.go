@@ -100,7 +100,7 @@ func TestFirstRequestsWaitForTheFirstView(t *testing.T) {
 		require.Equal(t, patterns.CodeTimeout, c.outcome(t, 2).Code)
 		require.Equal(t, patterns.CodeCancelled, c.outcome(t, 3).Code)
 
-		h.View(key(), []overlay.Member{{Node: link.ID{9}, Count: 1}})
+		h.View(key(), []overlay.Member{{Node: link.ID{9}, Count: 1}}, true)
 		require.Len(t, o.sent, 1)
 		require.Contains(t, string(o.sent[0].body), "keptkept")
 		require.EqualValues(t, 950, be32(o.sent[0].body[13:]), "the budget that is left travels")
@@ -117,7 +117,7 @@ func TestParkedRequestsAreBounded(t *testing.T) {
 		c.pending(t, 4095)
 		c.send(4096, time.Minute)
 		require.Equal(t, patterns.CodeOverloaded, c.outcome(t, 4096).Code)
-		h.View(key(), nil)
+		h.View(key(), nil, true)
 		require.Equal(t, patterns.CodeNoService, c.outcome(t, 4095).Code)
 
 		big := make([]byte, 1<<20)
@@ -227,7 +227,7 @@ func TestOwnNodeInAViewIsIgnored(t *testing.T) {
 		h, _ := manual(w, patterns.Config{})
 		c := h.client()
 		c.send(1, -1)
-		h.View(key(), []overlay.Member{{Node: h.id, Count: 1}, {Node: link.ID{2}, Count: 0}})
+		h.View(key(), []overlay.Member{{Node: h.id, Count: 1}, {Node: link.ID{2}, Count: 0}}, true)
 		require.Equal(t, patterns.CodeNoService, c.outcome(t, 1).Code)
 	})
 }

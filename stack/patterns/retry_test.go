@@ -64,7 +64,7 @@ func TestMembersWithoutServiceAreNoService(t *testing.T) {
 		c := a.client()
 		c.ask(t, 1)
 		// The view is late: b has nobody any more.
-		a.View(key(), []overlay.Member{{Node: b.id, Count: 1}})
+		a.View(key(), []overlay.Member{{Node: b.id, Count: 1}}, true)
 		require.Equal(t, patterns.CodeNoService, c.ask(t, 2).Code)
 	})
 }
@@ -78,7 +78,7 @@ func TestRefusedTwiceByNobodyAndSixteenTimesAtMost(t *testing.T) {
 			view = append(view, overlay.Member{Node: link.ID{name}, Count: 1})
 		}
 		c.send(1, -1)
-		h.View(key(), view)
+		h.View(key(), view, true)
 		asked := make(map[link.ID]int)
 		for i := 0; i < len(o.sent); i++ {
 			s := o.sent[i]
@@ -97,15 +97,15 @@ func TestMemberThatRefusedIsNotAskedAgainWhenItIsBack(t *testing.T) {
 		c := h.client()
 		both := []overlay.Member{{Node: link.ID{2}, Count: 1}, {Node: link.ID{3}, Count: 1}}
 		c.send(1, -1)
-		h.View(key(), both)
+		h.View(key(), both, true)
 		refuse := func(i int) {
 			turn(func(t *link.Turn) { h.Message(t, o.sent[i].to, refusalMessage(o.sent[i].id(), 1, "1")) })
 		}
 		refuse(0)
 		gone := o.sent[0].to
-		h.View(key(), []overlay.Member{{Node: o.sent[1].to, Count: 1}})
+		h.View(key(), []overlay.Member{{Node: o.sent[1].to, Count: 1}}, true)
 		h.Lost(gone)
-		h.View(key(), both)
+		h.View(key(), both, true)
 		refuse(1)
 		require.Len(t, o.sent, 2)
 		require.Equal(t, patterns.CodeOverloaded, c.outcome(t, 1).Code)
@@ -117,7 +117,7 @@ func TestMemberThatRefusesIsAskedLast(t *testing.T) {
 		h, o := manual(w, patterns.Config{})
 		c := h.client()
 		c.send(0, -1)
-		h.View(key(), []overlay.Member{{Node: link.ID{2}, Count: 1}, {Node: link.ID{3}, Count: 1}})
+		h.View(key(), []overlay.Member{{Node: link.ID{2}, Count: 1}, {Node: link.ID{3}, Count: 1}}, true)
 		refusals := 0
 		for i := 0; i < len(o.sent); i++ {
 			s := o.sent[i]
@@ -174,7 +174,7 @@ func TestRefusalThatBeatsTheReturnOfTheSend(t *testing.T) {
 			}
 			c.send(1, time.Second)
 			synctest.Wait()
-			h.View(key(), []overlay.Member{{Node: link.ID{2}, Count: 1}})
+			h.View(key(), []overlay.Member{{Node: link.ID{2}, Count: 1}}, true)
 			require.Equal(t, patterns.CodeOverloaded, c.outcome(t, 1).Code)
 			c.send(2, time.Second)
 			require.Equal(t, patterns.CodeOverloaded, c.outcome(t, 2).Code)
@@ -194,7 +194,7 @@ func TestOnlyTheMemberThatHasARequestCanEndIt(t *testing.T) {
 		c := h.client()
 		c.send(1, -1)
 		member, stranger := link.ID{2}, link.ID{3}
-		h.View(key(), []overlay.Member{{Node: member, Count: 1}})
+		h.View(key(), []overlay.Member{{Node: member, Count: 1}}, true)
 		id := o.sent[0].id()
 		turn(func(t *link.Turn) {
 			h.Message(t, stranger, replyMessage(id, 0, ""))
@@ -245,7 +245,7 @@ func TestRequestOfAPeerIsNeverPassedOn(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		h, o := manual(w, patterns.Config{})
 		h.client().send(1, -1)
-		h.View(key(), []overlay.Member{{Node: link.ID{2}, Count: 1}})
+		h.View(key(), []overlay.Member{{Node: link.ID{2}, Count: 1}}, true)
 		s := h.client()
 		s.credit = 0
 		s.port.Serve("c")

@@ -14,9 +14,11 @@ func (n *Node) dial(o *opening, to link.ID) bool {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // ended by the tunnel's end, and by that of Run
 	n.tunnels.dialing[o] = cancel
+	l := &leg{node: n, peer: to, tunnel: o.tunnel}
+	l.hold()
 	n.dials.Go(func() {
 		var t link.Turn
-		n.connect(ctx, &t, o, to)
+		n.connect(ctx, &t, o, l)
 		t.End()
 	})
 	return true
@@ -24,10 +26,9 @@ func (n *Node) dial(o *opening, to link.ID) bool {
 
 // connect opens a stream and sends the open on it. What provably was not sent goes
 // to another member.
-func (n *Node) connect(ctx context.Context, t *link.Turn, o *opening, to link.ID) {
+func (n *Node) connect(ctx context.Context, t *link.Turn, o *opening, l *leg) {
 	p := o.tunnel
-	l := &leg{node: n, peer: to, tunnel: p}
-	s, err := n.overlay.OpenStream(ctx, to, l)
+	s, err := n.overlay.OpenStream(ctx, l.peer, l)
 	n.mu.Lock()
 	n.tunnels.dialing[o]()
 	delete(n.tunnels.dialing, o)
@@ -35,17 +36,20 @@ func (n *Node) connect(ctx context.Context, t *link.Turn, o *opening, to link.ID
 	open.Budget = o.left(n.now())
 	n.mu.Unlock()
 	if err != nil {
-		n.log.Debug("no stream for a tunnel", "peer", to, "err", err)
+		n.log.Debug("no stream for a tunnel", "peer", l.peer, "err", err)
+		l.release()
 		n.refused(t, p, true)
 		return
 	}
 	l.stream = s
 	if !p.connected(l) {
 		s.Abort(link.ReasonNone)
+		l.release()
 		return
 	}
 	if err := s.Send(t, appendOpen(nil, open), nil); err != nil && p.disconnected(l) {
 		s.Abort(link.ReasonNone)
+		l.release()
 		n.refused(t, p, true)
 	}
 	p.done(t, nil)
@@ -79,6 +83,9 @@ func (p *Tunnel) disconnected(l *leg) bool {
 // receiveOpen offers a tunnel of a peer to the members on this node.
 func (n *Node) receiveOpen(t *link.Turn, l *leg, o Open) {
 	var tried []*party
+	n.mu.Lock()
+	l.hold()
+	n.mu.Unlock()
 	for {
 		n.mu.Lock()
 		m, code := n.host(&o, tried)

@@ -130,6 +130,7 @@ func (s *tunnelSession) Tunnel(_ *link.Turn, p *patterns.Tunnel, o patterns.Open
 }
 
 func (m *tunnelModel) run() {
+	m.w.net.Unreachable = func(from, to link.ID) bool { return from[0]+to[0] == 5 } // 1 and 4, 2 and 3
 	m.w.net.Refuse = func(_, _ link.ID) error {
 		if m.chance(3) {
 			return errors.New("full")
@@ -317,5 +318,6 @@ func (m *tunnelModel) check(endings map[string]int) {
 	for _, h := range m.hosts {
 		_, running, _ := h.InFlight()
 		require.Zero(t, running, "node %v", h.id[0])
+		require.False(t, inUse(h, m.hosts), "node %v", h.id[0])
 	}
 }

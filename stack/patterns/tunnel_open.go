@@ -29,6 +29,17 @@ type tunnelTable struct {
 	ends    int
 	lastID  uint64
 	dialing map[*opening]context.CancelFunc
+	legs    map[link.ID]int // streams of tunnels, by peer; from the dial on
+}
+
+// hold counts a stream in.
+func (tt *tunnelTable) hold(peer link.ID) { tt.legs[peer]++ }
+
+// release counts it out.
+func (tt *tunnelTable) release(peer link.ID) {
+	if tt.legs[peer]--; tt.legs[peer] == 0 {
+		delete(tt.legs, peer)
+	}
 }
 
 // endDials has those who dial give up.

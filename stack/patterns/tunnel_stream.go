@@ -36,6 +36,7 @@ type leg struct {
 	stream Stream
 	tunnel *Tunnel // its end here. Set before the stream is open, or else by the stream's reader
 	opened bool    // an open has come; of the reader
+	held   bool    // is counted among the peer's; guarded by the node's mutex
 }
 
 var (
@@ -64,9 +65,26 @@ func (l *leg) hand(t *link.Turn, _ *Tunnel, e event) error {
 func (l *leg) close(broken bool) {
 	if broken {
 		l.stream.Abort(link.ReasonProtocol)
-		return
+	} else {
+		l.stream.Finish()
 	}
-	l.stream.Finish()
+	l.release()
+}
+
+// hold has the peer in use until release. Called with the node's mutex.
+func (l *leg) hold() {
+	l.held = true
+	l.node.tunnels.hold(l.peer)
+}
+
+// release ends that, once.
+func (l *leg) release() {
+	l.node.mu.Lock()
+	defer l.node.mu.Unlock()
+	if l.held {
+		l.held = false
+		l.node.tunnels.release(l.peer)
+	}
 }
 
 // Received handles a message of the stream.

@@ -136,6 +136,11 @@ func bothWays(t *testing.T, story func(t *testing.T, w *world, client, service *
 	})
 }
 
+// inUse is whether the node has something in flight with one of the others.
+func inUse(h *host, others []*host) bool {
+	return slices.ContainsFunc(others, func(o *host) bool { return h.Using(o.id) })
+}
+
 // settled is that nothing is left of any tunnel.
 func settled(t *testing.T, w *world, hs ...*host) {
 	t.Helper()
@@ -144,6 +149,7 @@ func settled(t *testing.T, w *world, hs ...*host) {
 	for _, h := range hs {
 		entries, running, _ := h.InFlight()
 		require.Zero(t, entries+running, "node %v", h.id[0])
+		require.False(t, inUse(h, hs), "node %v", h.id[0])
 	}
 	require.Zero(t, w.net.Streams(), "streams left")
 }

@@ -49,12 +49,16 @@ type host struct {
 func (w *world) host(name byte) *host { return w.hostOf(patterns.Config{}, name) }
 
 func (w *world) hostOf(cfg patterns.Config, name byte) *host {
-	h := &host{w: w, id: link.ID{name}}
-	h.overlay = w.net.Join(h.id)
-	cfg.Self, cfg.Overlay = h.id, h.overlay
 	if cfg.Seed == 0 {
 		cfg.Seed = uint64(name)
 	}
+	return w.hostAt(cfg, link.ID{name})
+}
+
+func (w *world) hostAt(cfg patterns.Config, id link.ID) *host {
+	h := &host{w: w, id: id}
+	h.overlay = w.net.Join(h.id)
+	cfg.Self, cfg.Overlay = h.id, h.overlay
 	var err error
 	h.Node, err = patterns.New(cfg)
 	require.NoError(w.t, err)

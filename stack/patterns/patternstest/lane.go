@@ -2,6 +2,7 @@ package patternstest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"time"
 
@@ -88,7 +89,9 @@ func (l *lane) hand() {
 		to, from := l.net.nodes[l.to], l.net.nodes[l.from]
 		l.net.mu.Unlock()
 		if to != nil && from != nil && (l.net.Drop == nil || !l.net.Drop(l.from, l.to)) {
-			to.Handler.Message(&l.turn, l.from, msg)
+			if err := to.Handler.Message(&l.turn, l.from, msg); err != nil {
+				panic(fmt.Sprintf("patternstest: %v from %v: % x", err, l.from, msg)) // nodes of this network break no rules
+			}
 		}
 	}
 }

@@ -1,15 +1,14 @@
 // Package patternstest connects nodes of package patterns in memory: a fake of
-// the overlay with groups, views, kills, delays and sends that are refused.
+// the overlay with groups, views, kills, delays, sends that are refused, and nodes
+// that cannot be reached.
 //
 // A message is delivered by the goroutine that ends the turn, or after a delay;
-// views and losses by Network.Run, as the overlay's loop would.
+// views, losses and what is returned by Network.Run, as the overlay's loop would.
 package patternstest
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,26 +20,43 @@ import (
 // ErrNotLinked is what a send to a node returns that is not (any more) there.
 var ErrNotLinked = errors.New("patternstest: not linked")
 
-// A Network is a set of nodes, each linked to each. Safe for concurrent use.
+// A Network is a set of nodes. Safe for concurrent use.
 type Network struct {
+	// Whole is up to how many members, and one, a view has all of them; beyond, it is cut, and nodes are
+	// linked only when something is sent, so that what is sent to a node that is gone is returned. If
+	// zero, views are whole and each node is linked to each. Set it before the first Join.
+	Whole int
 	// Delay of a message. Set it before the first Join.
 	Delay time.Duration
+	// Lag is how long after a change views are told. Set it before the first Join.
+	Lag time.Duration
 	// Refuse, if set, is asked for each send; an error refuses it. Set it before the first Join.
 	Refuse func(from, to link.ID) error
 	// Drop, if set, is asked for each message that arrives; it is lost if true. Set it before the first Join.
 	Drop func(from, to link.ID) bool
+	// Unreachable, if set, is asked for each send and each stream: if true, no link comes about, and the
+	// message is returned. It should be the same for both directions. Set it before the first Join.
+	Unreachable func(from, to link.ID) bool
 
 	wake chan struct{}
 
 	mu      sync.Mutex // guards the fields below, and those of the nodes
 	nodes   map[link.ID]*Overlay
-	events  []func() // for Run, in their order
+	members map[overlay.Key][]overlay.Member // sorted by id
+	events  []func()                         // for Run, in their order
+	stale   map[view]bool                    // views that are among the events
 	streams map[*stream]bool
 }
 
 // New makes a network without nodes.
 func New() *Network {
-	return &Network{wake: make(chan struct{}, 1), nodes: make(map[link.ID]*Overlay), streams: make(map[*stream]bool)}
+	return &Network{
+		wake:    make(chan struct{}, 1),
+		nodes:   make(map[link.ID]*Overlay),
+		members: make(map[overlay.Key][]overlay.Member),
+		stale:   make(map[view]bool),
+		streams: make(map[*stream]bool),
+	}
 }
 
 // Run delivers views and losses until ctx is done.
@@ -73,6 +89,19 @@ func (w *Network) enqueue(event func()) {
 	}
 }
 
+// enqueueIn does so after d. The caller holds the lock.
+func (w *Network) enqueueIn(d time.Duration, event func()) {
+	if d == 0 {
+		w.enqueue(event)
+		return
+	}
+	time.AfterFunc(d, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.enqueue(event)
+	})
+}
+
 // Join adds a node. Its Handler has to be set before anything is sent to it.
 func (w *Network) Join(id link.ID) *Overlay {
 	w.mu.Lock()
@@ -94,33 +123,39 @@ func (w *Network) Kill(id link.ID) {
 	dead := w.nodes[id]
 	delete(w.nodes, id)
 	for key := range dead.hosts {
-		w.push(key)
+		w.count(key, id, 0)
+		w.push(view{group: key})
 	}
 	w.cut(id)
 	for _, o := range w.nodes {
-		w.enqueue(func() { o.Handler.Lost(id) })
-		w.enqueue(func() { dead.Handler.Lost(o.id) })
-	}
-}
-
-// push has Run tell all watchers the members of a group. The caller holds the lock.
-func (w *Network) push(key overlay.Key) {
-	for _, o := range w.nodes {
-		if o.watches[key] {
-			w.pushTo(o, key)
+		if w.Whole == 0 || o.linked(id) || dead.linked(o.id) {
+			w.enqueue(func() { o.Handler.Lost(id) })
+			w.enqueue(func() { dead.Handler.Lost(o.id) })
 		}
 	}
 }
 
-func (w *Network) pushTo(to *Overlay, key overlay.Key) {
-	var members []overlay.Member
-	ids := slices.SortedFunc(maps.Keys(w.nodes), func(a, b link.ID) int { return bytes.Compare(a[:], b[:]) })
-	for _, id := range ids {
-		if count := w.nodes[id].hosts[key]; count > 0 && id != to.id {
-			members = append(members, overlay.Member{Node: id, Count: count})
+// linked is whether anything was sent to a node.
+func (o *Overlay) linked(to link.ID) bool {
+	for l := range uint64(lanes) {
+		if o.lanes[laneKey{to, l}] != nil {
+			return true
 		}
 	}
-	w.enqueue(func() { to.Handler.View(key, members) })
+	return false
+}
+
+// reaches is whether a node can be linked to another one.
+func (w *Network) reaches(from, to link.ID) bool {
+	if w.Unreachable != nil && w.Unreachable(from, to) {
+		return false
+	}
+	if w.Whole == 0 {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nodes[to] != nil
 }
 
 // An Overlay is one node's side of a Network. It implements patterns.Overlay.
@@ -142,9 +177,12 @@ func (o *Overlay) Announce(g overlay.Group, count int) <-chan struct{} {
 	o.net.mu.Lock()
 	defer o.net.mu.Unlock()
 	o.hosts[key] = count
-	o.net.push(key)
+	if o.net.nodes[o.id] == o {
+		o.net.count(key, o.id, count)
+	}
+	o.net.push(view{group: key})
 	confirmed := make(chan struct{})
-	o.net.enqueue(func() { close(confirmed) })
+	o.net.enqueueIn(o.net.Lag, func() { close(confirmed) })
 	return confirmed
 }
 
@@ -153,7 +191,7 @@ func (o *Overlay) Watch(g overlay.Key) {
 	o.net.mu.Lock()
 	defer o.net.mu.Unlock()
 	o.watches[g] = true
-	o.net.pushTo(o, g)
+	o.net.push(view{g, o})
 }
 
 // Unwatch ends that.
@@ -170,12 +208,19 @@ func (o *Overlay) Watches() int {
 	return len(o.watches)
 }
 
-// Send appends a message to the lane of flow.
+// Send appends a message to the lane of flow. One to a node that cannot be reached is returned after the delay.
 func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte) error {
 	if o.net.Refuse != nil {
 		if err := o.net.Refuse(o.id, to); err != nil {
 			return err
 		}
+	}
+	if !o.net.reaches(o.id, to) {
+		msg := slices.Concat(head, body)
+		o.net.mu.Lock()
+		defer o.net.mu.Unlock()
+		o.net.enqueueIn(o.net.Delay, func() { o.Handler.Returned(to, msg) })
+		return nil
 	}
 	l := o.lane(to, flow)
 	if l == nil {

@@ -57,6 +57,9 @@ func (o *Overlay) OpenStream(ctx context.Context, to link.ID, h link.StreamHandl
 			return nil, err
 		}
 	}
+	if !o.net.reaches(o.id, to) {
+		return nil, ErrNotLinked
+	}
 	near, far := &stream{net: o.net, at: o.id, handler: h}, &stream{net: o.net, at: to}
 	near.peer, far.peer = far, near
 	o.net.mu.Lock()
