@@ -171,13 +171,13 @@ func (o *Overlay) Send(t *link.Turn, to link.ID, flow uint64, head, body []byte)
 	return o.sendLater(t, to, flow, head, body)
 }
 
-// AwaitRoom waits until the lane of flow to a peer is at most half full; see
-// link.Conn. The error is ErrNotLinked, link.ErrClosed or that of ctx. A Handler
+// AwaitRoom waits until there is a link to a node, and the lane of flow is at most half
+// full; see link.Conn. The error is ErrNotLinked, link.ErrClosed or that of ctx. A Handler
 // may not call it.
 func (o *Overlay) AwaitRoom(ctx context.Context, to link.ID, flow uint64) error {
-	l := o.links.direct(to)
-	if l == nil {
-		return ErrNotLinked
+	l, err := o.reachable(ctx, to)
+	if err != nil {
+		return err
 	}
 	return l.conn.AwaitRoom(ctx, flow)
 }
@@ -186,6 +186,15 @@ func (o *Overlay) AwaitRoom(ctx context.Context, to link.ID, flow uint64) error 
 // see link.Conn. h gets what comes on it. An error means that the node knows nothing of
 // it: ErrNotLinked, or that of the link or of ctx. A Handler may not call it.
 func (o *Overlay) OpenStream(ctx context.Context, to link.ID, h link.StreamHandler) (*link.Stream, error) {
+	l, err := o.reachable(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return l.conn.OpenStream(ctx, h)
+}
+
+// reachable is the link to a node, for which it waits if there is none.
+func (o *Overlay) reachable(ctx context.Context, to link.ID) (*linked, error) {
 	l := o.links.direct(to)
 	if l == nil && o.carrier != nil {
 		var err error
@@ -196,7 +205,7 @@ func (o *Overlay) OpenStream(ctx context.Context, to link.ID, h link.StreamHandl
 	if l == nil {
 		return nil, ErrNotLinked
 	}
-	return l.conn.OpenStream(ctx, h)
+	return l, nil
 }
 
 // Peer is a node with a link to this one.

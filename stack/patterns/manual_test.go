@@ -49,16 +49,16 @@ func (o *manualOverlay) Announce(_ overlay.Group, count int) <-chan struct{} {
 	return done
 }
 
-func (o *manualOverlay) Watch(g overlay.Key) {
+func (o *manualOverlay) Watch(g overlay.Group) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.watched = append(o.watched, g)
+	o.watched = append(o.watched, g.Key())
 }
 
-func (o *manualOverlay) Unwatch(g overlay.Key) {
+func (o *manualOverlay) Unwatch(g overlay.Group) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.unwatched = append(o.unwatched, g)
+	o.unwatched = append(o.unwatched, g.Key())
 }
 
 func (o *manualOverlay) AwaitRoom(context.Context, link.ID, uint64) error { return nil }

@@ -174,8 +174,8 @@ func FuzzMessage(f *testing.F) {
 type deafOverlay struct{}
 
 func (deafOverlay) Announce(overlay.Group, int) <-chan struct{}            { return nil }
-func (deafOverlay) Watch(overlay.Key)                                      {}
-func (deafOverlay) Unwatch(overlay.Key)                                    {}
+func (deafOverlay) Watch(overlay.Group)                                    {}
+func (deafOverlay) Unwatch(overlay.Group)                                  {}
 func (deafOverlay) AwaitRoom(context.Context, link.ID, uint64) error       { return nil }
 func (deafOverlay) Send(*link.Turn, link.ID, uint64, []byte, []byte) error { return nil }
 

@@ -19,8 +19,8 @@ import (
 // *overlay.Overlay, that of patternstest is another. Its comments state the obligations.
 type Overlay interface {
 	Announce(g overlay.Group, count int) <-chan struct{}
-	Watch(g overlay.Key)
-	Unwatch(g overlay.Key)
+	Watch(g overlay.Group)
+	Unwatch(g overlay.Group)
 	Send(t *link.Turn, to link.ID, flow uint64, head, body []byte) error
 	AwaitRoom(ctx context.Context, to link.ID, flow uint64) error
 	// OpenStream may block for a dial. Over adapts that of package overlay.

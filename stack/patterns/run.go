@@ -122,17 +122,18 @@ func (n *Node) tell(ctx context.Context, waits *sync.WaitGroup) {
 		g.changed, g.lapsed, g.toldCount, g.toldWatch, g.toldWaiters = false, false, count, watch, nil
 		n.mu.Unlock()
 
+		of := overlay.Group{Kind: g.kind, Name: g.name}
 		if announce {
-			confirmed := n.overlay.Announce(overlay.Group{Kind: g.kind, Name: g.name}, count)
+			confirmed := n.overlay.Announce(of, count)
 			if len(waiters) > 0 {
 				waits.Go(func() { n.passOn(ctx, confirmed, g, joined, waiters) })
 			}
 		}
 		switch {
 		case rewatch && watch:
-			n.overlay.Watch(g.key)
+			n.overlay.Watch(of)
 		case rewatch:
-			n.overlay.Unwatch(g.key)
+			n.overlay.Unwatch(of)
 		}
 	}
 }

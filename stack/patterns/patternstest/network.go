@@ -187,18 +187,19 @@ func (o *Overlay) Announce(g overlay.Group, count int) <-chan struct{} {
 }
 
 // Watch asks for views.
-func (o *Overlay) Watch(g overlay.Key) {
+func (o *Overlay) Watch(g overlay.Group) {
+	key := g.Key()
 	o.net.mu.Lock()
 	defer o.net.mu.Unlock()
-	o.watches[g] = true
-	o.net.push(view{g, o})
+	o.watches[key] = true
+	o.net.push(view{key, o})
 }
 
 // Unwatch ends that.
-func (o *Overlay) Unwatch(g overlay.Key) {
+func (o *Overlay) Unwatch(g overlay.Group) {
 	o.net.mu.Lock()
 	defer o.net.mu.Unlock()
-	delete(o.watches, g)
+	delete(o.watches, g.Key())
 }
 
 // Watches is how many groups the node watches.
