@@ -58,6 +58,8 @@ type peer struct {
 	heard    time.Time // last sign of life
 	pinged   time.Time // first ping that nothing was heard since; zero: none
 	repinged bool
+	spoke    time.Time // last control message
+	asked    time.Time // first ping that none came since; zero: none
 	sequence uint64    // of the last ping
 	used     time.Time // last message of the layers above
 	needed   bool      // as of the last review

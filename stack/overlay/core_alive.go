@@ -5,15 +5,19 @@ import (
 	"time"
 )
 
-// Failure detection. A peer that was not heard for an interval is pinged, and again
+// Failure detection. A peer of which no packet came for an interval is pinged, and again
 // halfway through answerLimit; when that has passed without a sign of life the peer
 // is gone. Where links matter that is at most 250 + 550 ms and two ticks after it
-// died. One that stalls for 400 ms is not accused.
+// died. One that stalls for 400 ms is not accused. Where packets come but no control message
+// does, as when the path lets only small packets pass, the link is of no use either: it is
+// given up when a ping was not answered for stuckLimit.
 const (
 	tickEvery   = 50 * time.Millisecond
 	pingSoon    = 250 * time.Millisecond // of a peer that matters, or where there are few
 	pingLate    = 4 * time.Second        // of others
 	answerLimit = 550 * time.Millisecond
+	talkEvery   = 2 * time.Second // a control message is asked for, where packets come but none of these
+	stuckLimit  = 8 * time.Second
 	fewPeers    = 16                     // all of them matter
 	usedLately  = 5 * time.Second        // a link with traffic matters for so long
 	stallLimit  = 150 * time.Millisecond // a tick that is later says that this node itself stalled
@@ -40,27 +44,35 @@ func (tick) apply(c *core) {
 
 // watchOver pings a peer, or gives it up. It sees to it that it is called again in time.
 func (c *core) watchOver(p *peer) {
-	// To the nearest tick.
-	due := p.heard.Add(c.pingEvery(p) - tickEvery/2)
+	every := c.pingEvery(p)
+	due := p.heard.Add(every - tickEvery/2) // to the nearest tick
+	talk := p.spoke.Add(max(every, talkEvery))
 	switch {
-	case p.pinged.IsZero() && !c.now.Before(due):
-		c.suspect(p)
-		due = p.pinged.Add(answerLimit / 2)
-	case p.pinged.IsZero():
-	case c.now.Sub(p.pinged) >= answerLimit:
+	case !p.asked.IsZero() && c.now.Sub(p.asked) >= stuckLimit, !p.pinged.IsZero() && c.now.Sub(p.pinged) >= answerLimit:
 		c.emit(closeLink{p.link, closeSilent})
 		c.drop(p, true)
 		return
-	case !p.repinged && c.now.Sub(p.pinged) >= answerLimit/2:
+	case p.pinged.IsZero() && !c.now.Before(due):
+		c.suspect(p)
+	case p.pinged.IsZero() && p.asked.IsZero() && !c.now.Before(talk):
+		c.ping(p)
+	case !p.pinged.IsZero() && !p.repinged && c.now.Sub(p.pinged) >= answerLimit/2:
 		p.repinged = true
 		c.ping(p)
-		due = p.pinged.Add(answerLimit)
+	}
+	switch {
+	case p.pinged.IsZero():
 	case p.repinged:
 		due = p.pinged.Add(answerLimit)
 	default:
 		due = p.pinged.Add(answerLimit / 2)
 	}
 	c.watchSoon(due)
+	if p.asked.IsZero() {
+		c.watchSoon(talk)
+	} else {
+		c.watchSoon(p.asked.Add(stuckLimit))
+	}
 }
 
 // watchSoon has the peers looked at when one is due.
@@ -71,6 +83,9 @@ func (c *core) watchSoon(due time.Time) {
 }
 
 func (c *core) ping(p *peer) {
+	if p.asked.IsZero() {
+		p.asked = c.now
+	}
 	p.sequence++
 	c.send(p, ping{p.sequence})
 }
@@ -104,10 +119,13 @@ func (c *core) forgiveStall() {
 		if !p.pinged.IsZero() {
 			p.pinged = c.now
 		}
+		if !p.asked.IsZero() {
+			p.asked = c.now
+		}
 	}
 }
 
-// hear notes a sign of life.
+// hear notes a sign of life: a packet.
 func (c *core) hear(p *peer) {
 	p.heard, p.pinged = c.now, time.Time{}
 	p.contact.seen = c.now

@@ -29,7 +29,7 @@ func (e linkUp) apply(c *core) {
 		k = &contact{id: e.id, addrs: []netip.AddrPort{e.addr}}
 	}
 	p := &peer{
-		id: e.id, contact: k, link: e.link, since: c.now, heard: c.now, needed: true,
+		id: e.id, contact: k, link: e.link, since: c.now, heard: c.now, spoke: c.now, needed: true,
 		told: groupSet{}, tells: groupSet{}, keeps: groupSet{},
 	}
 	i, _ := c.find(e.id)
@@ -74,6 +74,7 @@ func (e control) apply(c *core) {
 		return
 	}
 	c.hear(p)
+	p.spoke, p.asked = c.now, time.Time{}
 	m, err := parseMessage(e.msg)
 	if err == nil {
 		err = m.receive(c, p)

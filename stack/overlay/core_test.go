@@ -147,16 +147,20 @@ func TestDeadNodeIsNoticedWithinASecond(t *testing.T) {
 	})
 }
 
-func TestMessagesAreASignOfLife(t *testing.T) {
+func TestPacketsAreASignOfLife(t *testing.T) {
 	simulate(t, 1, func(s *sim) {
 		nodes := s.mesh(2)
 		s.cut = func(a, b *simNode) bool { return true } // no heartbeat passes
-		for range 100 {
-			nodes[0].step(alive{nodes[0].core.peers[0].link, false})
-			s.run(tickEvery)
+		live := func(d time.Duration) {
+			for end := s.now.Add(d); s.now.Before(end) && len(nodes[0].core.peers) > 0; s.run(tickEvery) {
+				nodes[0].step(alive{nodes[0].core.peers[0].link, false})
+			}
 		}
+		live(stuckLimit)
 		require.Len(s.t, nodes[0].core.peers, 1)
 		require.Empty(s.t, nodes[1].core.peers)
+		live(2*talkEvery + tickEvery)
+		require.Empty(s.t, nodes[0].core.peers, "but not for long, where no message comes")
 	})
 }
 

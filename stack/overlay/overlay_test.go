@@ -333,7 +333,7 @@ func TestPacketsKeepAPeerAlive(t *testing.T) {
 		nodes := runMesh(t, 2)
 		l := nodes[0].links.to(idOf(2))
 		nodes[0].carrier.mute(idOf(2)) // no heartbeat arrives
-		for range 40 {
+		for range 12 {
 			l.conn.(*fakeConn).received.Add(1)
 			l.conn.(*fakeConn).other.received.Add(1)
 			time.Sleep(pingSoon)
