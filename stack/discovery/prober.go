@@ -24,6 +24,10 @@ type Conn interface {
 	// WriteProbe sends the datagram b to addr. It is safe for concurrent use,
 	// does not keep b and does not block for long.
 	WriteProbe(b []byte, addr netip.AddrPort) error
+	// ThinProbes has the system drop at random, of the datagrams that ReadProbe is for,
+	// before they cost anything: of those with word at offset it keeps one in
+	// with, of the others one in without. 0 and 1 keep all.
+	ThinProbes(offset int, word uint16, with, without uint32) error
 }
 
 // Config is what a Prober needs to know.
@@ -59,6 +63,9 @@ type Prober struct {
 	converged chan struct{}
 	counters  counters
 	strangers strangers
+	floods    *floods
+
+	cannotThin bool // the last try failed; owned by send
 
 	mu       sync.Mutex // guards the fields below
 	search   *search    // set by Run
@@ -86,7 +93,7 @@ func New(cfg Config) (*Prober, error) {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
 	cfg.Exclude = unmapped(cfg.Exclude)
-	p := &Prober{cfg: cfg, log: cfg.Log, fields: fields, epoch: time.Now(), converged: make(chan struct{})}
+	p := &Prober{cfg: cfg, log: cfg.Log, fields: fields, epoch: time.Now(), converged: make(chan struct{}), floods: newFloods()}
 	p.resolved = make([]resolved, len(cfg.Seeds))
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

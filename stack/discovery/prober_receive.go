@@ -44,6 +44,8 @@ func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip
 		now := time.Now()
 		v := r.judge(now, buffer[:n], addr)
 		p.diagnose(now, v, buffer[:n], addr)
+		unseen := p.floods.saw(now, classOf(buffer[:n], p.keys.Load().mark), v.refused != accepted)
+		p.counters.refused[refusedFlood].Add(uint64(unseen))
 		p.act(v, addr, found)
 	}
 }

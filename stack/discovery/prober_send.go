@@ -23,6 +23,7 @@ func (p *Prober) send(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-p.floods.begun:
 		}
 		now := time.Now()
 		if now.Sub(asked) >= knownInterval {
@@ -39,6 +40,9 @@ func (p *Prober) send(ctx context.Context) {
 		if a.converged && !converged {
 			converged = true
 			p.converge()
+		}
+		if again := p.thin(now); again > 0 {
+			a.wait = min(a.wait, again)
 		}
 		timer.Reset(a.wait)
 	}

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -57,6 +58,8 @@ func (c udpConn) WriteProbe(b []byte, addr netip.AddrPort) error {
 	_, err := c.WriteToUDPAddrPort(b, addr)
 	return err
 }
+
+func (udpConn) ThinProbes(int, uint16, uint32, uint32) error { return errors.ErrUnsupported }
 
 func TestNodesFindEachOtherOverRealSockets(t *testing.T) {
 	const nodes = 3
