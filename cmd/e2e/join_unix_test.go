@@ -77,6 +77,7 @@ type wiredNode struct {
 	log   string
 	port  int
 	began time.Time
+	end   func() // kills it, once or more
 }
 
 // start runs a node until the test ends.
@@ -92,9 +93,12 @@ func (w *wiring) start(host, key string, args ...string) *wiredNode {
 		"-net", "wired", "-rsa", key, "-port", strconv.Itoa(port)}, args...)...)
 	cmd.Stderr = log
 	require.NoError(w.t, cmd.Start())
-	w.t.Cleanup(func() {
+	n.end = func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()
+	}
+	w.t.Cleanup(func() {
+		n.end()
 		if w.t.Failed() {
 			w.t.Logf("log of %s:\n%s", host, n.told())
 		}
@@ -137,6 +141,31 @@ func TestBroadcastFindsNodesOfALargeSubnetAtOnce(t *testing.T) {
 		}
 	}
 	nodes[0].await(t, "peer linked", 2)
+}
+
+func TestTwoNodesOnALargeSubnetLinkAtOnceByBroadcast(t *testing.T) {
+	w := newWiring(t)
+	w.bridge("lan")
+	key := newKey(t)
+	for host, addr := range map[string]string{"a": "10.76.0.9/20", "b": "10.76.15.77/20"} {
+		w.host(host)
+		w.plug(host, "eth0", addr, "lan")
+	}
+	var times spread
+	for range max(3, *startsFlag) {
+		first := w.start("a", key)
+		first.await(t, "node started", 1)
+		second := w.start("b", key)
+		first.await(t, "peer linked", 1)
+		times = append(times, second.await(t, "peer linked", 1))
+		first.end()
+		second.end()
+	}
+	t.Logf("two nodes on a /20: %v", times)
+	require.Less(t, times.at(0.5), time.Second)
+	if *startsFlag > 0 {
+		require.Less(t, times.at(0.99), time.Second)
+	}
 }
 
 func TestNodeLooksOnBothOfItsInterfaces(t *testing.T) {

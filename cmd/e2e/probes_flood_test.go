@@ -4,9 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,15 +52,6 @@ func forgedProbe(mark [2]byte) forgery {
 	return forgery{b, len(b) - 8}
 }
 
-// awaitLogged waits until n has logged text.
-func awaitLogged(t *testing.T, n *cluster.Node, text string) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		log, err := os.ReadFile(n.Log)
-		return err == nil && strings.Contains(string(log), text)
-	}, patience, 5*time.Millisecond, "%s", text)
-}
-
 func TestFloodOfForgedProbesHarmsNobody(t *testing.T) {
 	for _, p := range probers {
 		t.Run(p.name, func(t *testing.T) {
@@ -105,7 +94,7 @@ func TestNodeJoinsThroughAFloodOfForgedProbes(t *testing.T) {
 			wg.Go(func() { f.run(ctx) })
 			defer wg.Wait()
 			defer stop()
-			awaitLogged(t, victim, "a flood of forged probes: most are dropped unseen")
+			awaitLogged(t, victim, "a flood of forged probes: most are dropped unseen", 1)
 			began := time.Now()
 			newcomer, err := c.Add(2) // it knows nobody but the victim
 			require.NoError(t, err)
@@ -113,7 +102,7 @@ func TestNodeJoinsThroughAFloodOfForgedProbes(t *testing.T) {
 			require.NoError(t, err)
 			t.Logf("a node that came meanwhile had its link after %v", time.Since(began))
 			stop()
-			awaitLogged(t, victim, "the flood of forged probes is over")
+			awaitLogged(t, victim, "the flood of forged probes is over", 1)
 		})
 	}
 }
