@@ -192,6 +192,37 @@ func TestNodeLooksOnBothOfItsInterfaces(t *testing.T) {
 	require.Contains(t, middle.told(), "subnet=192.168.78.0/25")
 }
 
+func TestNodeFollowsItsInterfaces(t *testing.T) {
+	w := newWiring(t)
+	key := newKey(t)
+	for _, b := range []string{"left", "right"} {
+		w.bridge(b)
+	}
+	for _, host := range []string{"a", "middle", "b"} {
+		w.host(host)
+	}
+	w.plug("a", "eth0", "10.75.0.5/24", "left")
+	w.plug("middle", "eth0", "10.75.0.6/24", "left")
+	w.plug("b", "eth0", "192.168.75.5/25", "right")
+	w.start("a", key).await(t, "node started", 1)
+	b := w.start("b", key)
+	middle := w.start("middle", key)
+	middle.await(t, "peer linked", 1)
+	middle.await(t, "ready: clients may attach", 1)
+
+	w.plug("middle", "eth1", "192.168.75.6/25", "right")
+	plugged := time.Now()
+	middle.await(t, "subnet=192.168.75.0/25", 1)
+	middle.await(t, "peer linked", 2)
+	b.await(t, "peer linked", 1)
+	t.Logf("a node on an interface that came later has its link %v after it", time.Since(plugged))
+
+	w.ip("-n", w.space("middle"), "link", "del", "eth1")
+	middle.await(t, "no longer looking for other nodes", 1)
+	require.Contains(t, middle.told(), "interface=eth1")
+	require.Equal(t, 1, strings.Count(middle.told(), "no longer looking"))
+}
+
 func TestNodesOfOneHostFindEachOtherOnAllAddresses(t *testing.T) {
 	w := newWiring(t)
 	w.bridge("lan")

@@ -68,27 +68,18 @@ type thinning struct {
 
 // floods follow the floods of each class. Safe for concurrent use.
 type floods struct {
-	begun chan struct{} // has a token when one has begun
-
 	mu      sync.Mutex // guards the fields below
 	of      [classes]flood
 	thinned thinning // what the system does
 }
 
-func newFloods() *floods { return &floods{begun: make(chan struct{}, 1)} }
-
-// saw takes note of a datagram, and returns how many like it were dropped unseen.
-func (f *floods) saw(now time.Time, c class, refused bool) (unseen int) {
+// saw takes note of a datagram, and returns how many like it were dropped unseen and
+// whether a flood begins with it.
+func (f *floods) saw(now time.Time, c class, refused bool) (unseen int, begins bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	stands := max(1, f.thinned.keep[c])
-	if refused && f.of[c].refused(now, stands) {
-		select {
-		case f.begun <- struct{}{}:
-		default: // there is a token already
-		}
-	}
-	return stands - 1
+	return stands - 1, refused && f.of[c].refused(now, stands)
 }
 
 // wanted is what the system is to do, and what it does.

@@ -23,7 +23,7 @@ func (p *Prober) send(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-p.floods.begun:
+		case <-p.wake:
 		}
 		now := time.Now()
 		if now.Sub(asked) >= knownInterval {
@@ -45,6 +45,14 @@ func (p *Prober) send(ctx context.Context) {
 			a.wait = min(a.wait, again)
 		}
 		timer.Reset(a.wait)
+	}
+}
+
+// wakeSender has the sender look again at once.
+func (p *Prober) wakeSender() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // there is a token already
 	}
 }
 

@@ -76,7 +76,7 @@ func TestNodesFindEachOtherOverRealSockets(t *testing.T) {
 			Conn:    udpConn{socket},
 			Secrets: [][]byte{testSecret},
 			Self:    [32]byte{i},
-			Subnets: []netip.Prefix{at},
+			Reach:   Reach{Subnets: []netip.Prefix{at}},
 			Exclude: socket.LocalAddr().(*net.UDPAddr).AddrPort(),
 		})
 		require.NoError(t, err)
