@@ -12,6 +12,9 @@ const thinInterval = time.Second
 // latest; 0 while nothing is dropped. The sender calls it.
 func (p *Prober) thin(now time.Time) time.Duration {
 	want, have := p.floods.wanted(now, p.keys.Load().mark)
+	p.mu.Lock()
+	p.search.deaf = have.keep[marked] > 0
+	p.mu.Unlock()
 	if want != have {
 		mark := binary.BigEndian.Uint16(want.mark[:])
 		err := p.cfg.Conn.ThinProbes(offsetMark, mark, uint32(want.keep[marked]), uint32(want.keep[unmarked]))
