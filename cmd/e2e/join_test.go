@@ -131,38 +131,6 @@ func TestRestartedNodeOfALargeSubnetIsBackAtOnce(t *testing.T) {
 	require.Equal(t, 2, strings.Count(string(kept), "\n"), "%s", kept)
 }
 
-func TestTwoNodesOnAnEmptySubnetLinkAtOnce(t *testing.T) {
-	const starts = 20
-	var times []time.Duration
-	key := newKey(t)
-	for range starts {
-		c := startWith(t, cluster.Config{Key: key, Bits: 24})
-		began := time.Now()
-		for _, host := range []int{17, 203} {
-			_, err := c.Add(host)
-			require.NoError(t, err)
-		}
-		for _, n := range c.Nodes {
-			for !linked(t, n) {
-				require.Less(t, time.Since(began), patience)
-				<-time.After(time.Millisecond)
-			}
-		}
-		times = append(times, time.Since(began))
-		require.NoError(t, c.Close())
-	}
-	slices.Sort(times)
-	t.Logf("%d starts of two nodes on a /24 until each has its link: median %v, at most %v", starts, times[starts/2], times[starts-1])
-	require.Less(t, times[starts/2], 1500*time.Millisecond)
-}
-
-// linked tells whether n has logged that it has a link: it opens for clients later.
-func linked(t *testing.T, n *cluster.Node) bool {
-	log, err := os.ReadFile(n.Log)
-	require.NoError(t, err)
-	return strings.Contains(string(log), "peer linked")
-}
-
 func newKey(t *testing.T) string {
 	t.Helper()
 	key := filepath.Join(t.TempDir(), "key.pem")

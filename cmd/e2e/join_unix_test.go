@@ -77,6 +77,7 @@ type wiredNode struct {
 	log   string
 	port  int
 	began time.Time
+	end   func() // kills it, once or more
 }
 
 // start runs a node until the test ends.
@@ -92,9 +93,12 @@ func (w *wiring) start(host, key string, args ...string) *wiredNode {
 		"-net", "wired", "-rsa", key, "-port", strconv.Itoa(port)}, args...)...)
 	cmd.Stderr = log
 	require.NoError(w.t, cmd.Start())
-	w.t.Cleanup(func() {
+	n.end = func() {
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()
+	}
+	w.t.Cleanup(func() {
+		n.end()
 		if w.t.Failed() {
 			w.t.Logf("log of %s:\n%s", host, n.told())
 		}
@@ -139,6 +143,31 @@ func TestBroadcastFindsNodesOfALargeSubnetAtOnce(t *testing.T) {
 	nodes[0].await(t, "peer linked", 2)
 }
 
+func TestTwoNodesOnALargeSubnetLinkAtOnceByBroadcast(t *testing.T) {
+	w := newWiring(t)
+	w.bridge("lan")
+	key := newKey(t)
+	for host, addr := range map[string]string{"a": "10.76.0.9/20", "b": "10.76.15.77/20"} {
+		w.host(host)
+		w.plug(host, "eth0", addr, "lan")
+	}
+	var times spread
+	for range max(3, *startsFlag) {
+		first := w.start("a", key)
+		first.await(t, "node started", 1)
+		second := w.start("b", key)
+		first.await(t, "peer linked", 1)
+		times = append(times, second.await(t, "peer linked", 1))
+		first.end()
+		second.end()
+	}
+	t.Logf("two nodes on a /20: %v", times)
+	require.Less(t, times.at(0.5), time.Second)
+	if *startsFlag > 0 {
+		require.Less(t, times.at(0.99), time.Second)
+	}
+}
+
 func TestNodeLooksOnBothOfItsInterfaces(t *testing.T) {
 	w := newWiring(t)
 	key := newKey(t)
@@ -161,6 +190,37 @@ func TestNodeLooksOnBothOfItsInterfaces(t *testing.T) {
 	require.Less(t, took, 2*time.Second)
 	require.Contains(t, middle.told(), "subnet=10.78.0.0/24")
 	require.Contains(t, middle.told(), "subnet=192.168.78.0/25")
+}
+
+func TestNodeFollowsItsInterfaces(t *testing.T) {
+	w := newWiring(t)
+	key := newKey(t)
+	for _, b := range []string{"left", "right"} {
+		w.bridge(b)
+	}
+	for _, host := range []string{"a", "middle", "b"} {
+		w.host(host)
+	}
+	w.plug("a", "eth0", "10.75.0.5/24", "left")
+	w.plug("middle", "eth0", "10.75.0.6/24", "left")
+	w.plug("b", "eth0", "192.168.75.5/25", "right")
+	w.start("a", key).await(t, "node started", 1)
+	b := w.start("b", key)
+	middle := w.start("middle", key)
+	middle.await(t, "peer linked", 1)
+	middle.await(t, "ready: clients may attach", 1)
+
+	w.plug("middle", "eth1", "192.168.75.6/25", "right")
+	plugged := time.Now()
+	middle.await(t, "subnet=192.168.75.0/25", 1)
+	middle.await(t, "peer linked", 2)
+	b.await(t, "peer linked", 1)
+	t.Logf("a node on an interface that came later has its link %v after it", time.Since(plugged))
+
+	w.ip("-n", w.space("middle"), "link", "del", "eth1")
+	middle.await(t, "no longer looking for other nodes", 1)
+	require.Contains(t, middle.told(), "interface=eth1")
+	require.Equal(t, 1, strings.Count(middle.told(), "no longer looking"))
 }
 
 func TestNodesOfOneHostFindEachOtherOnAllAddresses(t *testing.T) {

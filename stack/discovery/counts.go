@@ -20,12 +20,13 @@ const (
 	refusedSelf           // sent by this node
 	refusedStray          // an answer to no recent probe of this node
 	refusedRate           // a valid probe above the rate of answers
+	refusedFlood          // dropped by the system in a flood, about: each that it kept stands for so many
 	reasons
 )
 
 // String is the name of r in Counts.
 func (r reason) String() string {
-	return [reasons]string{"accepted", "size", "magic", "version", "kind", "mac", "self", "stray", "rate"}[r]
+	return [reasons]string{"accepted", "size", "magic", "version", "kind", "mac", "self", "stray", "rate", "flood"}[r]
 }
 
 // A failure is why the socket did not send or receive.
@@ -67,7 +68,7 @@ type Counts struct {
 	Sent     uint64            // probes
 	Answered uint64            // probes of other nodes
 	Hits     uint64            // answers to own probes
-	Refused  map[string]uint64 // datagrams turned away: size, magic, version, kind, mac, self, stray, rate
+	Refused  map[string]uint64 // datagrams turned away: size, magic, version, kind, mac, self, stray, rate, flood (about: the system drops them unseen)
 	Failed   map[string]uint64 // errors of the socket: read, refused, denied, unreachable, buffers, other
 }
 

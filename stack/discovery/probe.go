@@ -30,7 +30,9 @@
 //
 // The mark is two bytes that networks with the same key share, whatever their names. It proves
 // nothing and is believed for diagnosis only: who cannot check the MAC can tell a foreign key from a
-// foreign name. A node without a key's mark sends zero.
+// foreign name. A node without a key's mark sends zero. In a flood of what has to be turned away, the system is
+// asked to drop most of it unseen, apart for datagrams with the mark and those without, so that strangers who
+// have never overheard a probe disturb nobody who has the mark.
 //
 // A probe may go to a broadcast address; the answers count then if they come from its subnet.
 //

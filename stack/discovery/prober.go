@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -24,6 +23,10 @@ type Conn interface {
 	// WriteProbe sends the datagram b to addr. It is safe for concurrent use,
 	// does not keep b and does not block for long.
 	WriteProbe(b []byte, addr netip.AddrPort) error
+	// ThinProbes has the system drop at random, of the datagrams that ReadProbe is for,
+	// before they cost anything: of those with word at offset it keeps one in
+	// with, of the others one in without. 0 and 1 keep all.
+	ThinProbes(offset int, word uint16, with, without uint32) error
 }
 
 // Config is what a Prober needs to know.
@@ -32,18 +35,13 @@ type Config struct {
 	Secrets [][]byte         // MAC keys of at least 16 bytes: the first signs, all are accepted
 	Self    [32]byte         // node id that probes carry
 	Mark    Mark             // of the key that signs; zero says nothing
-	Subnets []netip.Prefix   // where to look: IPv4, /8 to /32; they may overlap
-	Rear    []netip.Prefix   // where to look after Subnets, such as subnets of container bridges
 	Exclude netip.AddrPort   // own address; if its IP is in Subnets, its other ports are probed first
-	Host    []netip.Addr     // addresses of this host, if that of Exclude is unspecified; other ports of them are probed first
 	Last    []netip.AddrPort // where peers were in an earlier life: probed before all else, in this order
 	Seeds   []Seed           // hosts to probe wherever they are; names are looked up again and again
 	Lookup  Lookup           // of names of seeds; if nil, the system's
-	// Broadcast lists subnets whose broadcast address, the last one of each, is probed
-	// too. They may be wider than those in Subnets.
-	Broadcast []netip.Prefix
-	Known     func() []netip.AddrPort // peers that need no probing, asked for a few times a second; may be nil
-	Log       *slog.Logger            // if nil, nothing is logged
+	Reach
+	Known func() []netip.AddrPort // peers that need no probing, asked for a few times a second; may be nil
+	Log   *slog.Logger            // if nil, nothing is logged
 }
 
 // A Prober looks for nodes of its network and answers those that look for it.
@@ -59,6 +57,12 @@ type Prober struct {
 	converged chan struct{}
 	counters  counters
 	strangers strangers
+	floods    floods
+	wake      chan struct{} // a token has the sender look again at once
+	// broadcasts are those of the Reach there is now; replaced as a whole.
+	broadcasts atomic.Pointer[[]netip.Prefix]
+
+	cannotThin bool // the last try failed; owned by send
 
 	mu       sync.Mutex // guards the fields below
 	search   *search    // set by Run
@@ -70,23 +74,21 @@ func New(cfg Config) (*Prober, error) {
 	if cfg.Conn == nil {
 		return nil, errors.New("discovery: no socket to probe with")
 	}
-	fields, err := newFields(cfg.Subnets, cfg.Rear, mrand.Uint64())
+	reach, fields, err := cfg.Reach.lay()
 	if err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
+	cfg.Reach = reach
 	if len(fields)+len(cfg.Seeds)+len(cfg.Last) == 0 {
 		return nil, errors.New("discovery: no subnet to probe and no seed")
 	}
 	if len(cfg.Seeds) > maxSeeds {
 		return nil, fmt.Errorf("discovery: %d seeds: at most %d are possible", len(cfg.Seeds), maxSeeds)
 	}
-	cfg.Subnets, cfg.Rear, cfg.Host, cfg.Last = slices.Clone(cfg.Subnets), slices.Clone(cfg.Rear), slices.Clone(cfg.Host), slices.Clone(cfg.Last)
-	cfg.Seeds = slices.Clone(cfg.Seeds)
-	if cfg.Broadcast, err = masked(cfg.Broadcast); err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
-	}
+	cfg.Last, cfg.Seeds = slices.Clone(cfg.Last), slices.Clone(cfg.Seeds)
 	cfg.Exclude = unmapped(cfg.Exclude)
-	p := &Prober{cfg: cfg, log: cfg.Log, fields: fields, epoch: time.Now(), converged: make(chan struct{})}
+	p := &Prober{cfg: cfg, log: cfg.Log, fields: fields, epoch: time.Now(), converged: make(chan struct{}), wake: make(chan struct{}, 1)}
+	p.broadcasts.Store(&reach.Broadcast)
 	p.resolved = make([]resolved, len(cfg.Seeds))
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

@@ -20,7 +20,6 @@ const (
 func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip.AddrPort)) error {
 	secrets := keyringOf{from: &p.keys}
 	r := newReceiver(p.cfg.Self, nil, newChallenge(p.challenge[:], p.epoch))
-	r.broadcasts = p.cfg.Broadcast
 	// One byte more than a probe has, so that longer datagrams show.
 	buffer := make([]byte, Size+1)
 	pause := minReadPause
@@ -40,10 +39,11 @@ func (p *Prober) receive(ctx context.Context, found func(id [32]byte, addr netip
 		}
 		pause = minReadPause
 		addr = unmapped(addr)
-		r.keys = secrets.current()
+		r.keys, r.broadcasts = secrets.current(), *p.broadcasts.Load()
 		now := time.Now()
 		v := r.judge(now, buffer[:n], addr)
 		p.diagnose(now, v, buffer[:n], addr)
+		p.watchFlood(now, v, buffer[:n])
 		p.act(v, addr, found)
 	}
 }
@@ -77,6 +77,15 @@ func (p *Prober) diagnose(now time.Time, v verdict, b []byte, addr netip.AddrPor
 		p.strangers.saw(now, addr, mark != Mark{} && mark == p.keys.Load().mark)
 	case accepted:
 		p.strangers.forget(addr)
+	}
+}
+
+// watchFlood counts the datagram b, and those like it that were dropped.
+func (p *Prober) watchFlood(now time.Time, v verdict, b []byte) {
+	unseen, begins := p.floods.saw(now, classOf(b, p.keys.Load().mark), v.refused != accepted)
+	p.counters.refused[refusedFlood].Add(uint64(unseen))
+	if begins {
+		p.wakeSender()
 	}
 }
 

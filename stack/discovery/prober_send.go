@@ -23,6 +23,7 @@ func (p *Prober) send(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-p.wake:
 		}
 		now := time.Now()
 		if now.Sub(asked) >= knownInterval {
@@ -40,7 +41,18 @@ func (p *Prober) send(ctx context.Context) {
 			converged = true
 			p.converge()
 		}
+		if again := p.thin(now); again > 0 {
+			a.wait = min(a.wait, again)
+		}
 		timer.Reset(a.wait)
+	}
+}
+
+// wakeSender has the sender look again at once.
+func (p *Prober) wakeSender() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // there is a token already
 	}
 }
 

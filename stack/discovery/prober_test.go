@@ -60,7 +60,7 @@ func startWith(t *testing.T, n *discoverytest.Net, addr netip.AddrPort, subnet s
 		Conn:    x.conn,
 		Secrets: [][]byte{secret("net")},
 		Self:    x.id,
-		Subnets: []netip.Prefix{netip.MustParsePrefix(subnet)},
+		Reach:   discovery.Reach{Subnets: []netip.Prefix{netip.MustParsePrefix(subnet)}},
 		Exclude: addr,
 		Known:   x.known,
 	}
@@ -357,7 +357,7 @@ func TestReadingIsTriedAgain(t *testing.T) {
 		p, err := discovery.New(discovery.Config{
 			Conn:    &flakyConn{n.Listen(at("10.0.0.2", 0)), 5},
 			Secrets: [][]byte{secret("net")},
-			Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")},
+			Reach:   discovery.Reach{Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")}},
 		})
 		require.NoError(t, err)
 		heard := make(chan netip.AddrPort, 10)
@@ -375,7 +375,7 @@ func TestReadingThatKeepsFailingIsTriedSeldom(t *testing.T) {
 		p, err := discovery.New(discovery.Config{
 			Conn:    &flakyConn{n.Listen(at("10.0.0.2", 0)), 1 << 30},
 			Secrets: [][]byte{secret("net")},
-			Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")},
+			Reach:   discovery.Reach{Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")}},
 		})
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -406,7 +406,7 @@ func TestAddressesInIPv6FormAreTheSameAddresses(t *testing.T) {
 		p, err := discovery.New(discovery.Config{
 			Conn:    mappedConn{n.Listen(self)},
 			Secrets: [][]byte{secret("net")},
-			Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")},
+			Reach:   discovery.Reach{Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")}},
 			Exclude: mapped(self),
 			Known:   func() []netip.AddrPort { return []netip.AddrPort{mapped(known)} },
 		})
@@ -444,7 +444,7 @@ func TestRunFailsWhenTheSocketIsClosed(t *testing.T) {
 		p, err := discovery.New(discovery.Config{
 			Conn:    conn,
 			Secrets: [][]byte{secret("net")},
-			Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")},
+			Reach:   discovery.Reach{Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")}},
 		})
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
@@ -458,7 +458,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	good := discovery.Config{
 		Conn:    n.Listen(at("10.0.0.1", 0)),
 		Secrets: [][]byte{secret("net")},
-		Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")},
+		Reach:   discovery.Reach{Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")}},
 	}
 	_, err := discovery.New(good)
 	require.NoError(t, err)

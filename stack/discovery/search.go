@@ -12,7 +12,8 @@ const (
 	fastBurst = 16
 	// largeInterval fills at most 150 entries of the neighbour table in a second.
 	largeInterval = time.Second / 150
-	// lonelyInterval is the pace of a node that has found nobody, for lonelyTime.
+	// lonelyInterval is the pace of a node that has found nobody, for lonelyTime, and in a flood that
+	// keeps it from hearing others.
 	lonelyInterval = time.Second / 20
 	lonelyTime     = time.Minute
 	// settledInterval is the pace that never ends, for each peer: 2 probes a second in the whole
@@ -48,6 +49,7 @@ type search struct {
 	opened     time.Time // when the sweep became endless; zero before
 	found      bool      // any node, beyond doubt
 	turn       int       // probes once the small subnets are swept
+	deaf       bool      // most of what comes is dropped unseen, so others have to hear this node
 }
 
 func newSearch(now time.Time, sweep *sweep, self ...netip.AddrPort) *search {
@@ -104,7 +106,7 @@ func (s *search) pace(now time.Time, stage stage) (time.Duration, int) {
 		return fastInterval, fastBurst
 	case stage == stageLarge:
 		return largeInterval, 1
-	case !s.found && now.Sub(s.opened) < lonelyTime, len(s.sweep.first) > 0:
+	case !s.found && now.Sub(s.opened) < lonelyTime, s.deaf, len(s.sweep.first) > 0:
 		return lonelyInterval, 1
 	default:
 		return min(settledInterval*time.Duration(max(1, s.peers)), settledLimit), 1

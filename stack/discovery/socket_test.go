@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -58,6 +59,8 @@ func (c udpConn) WriteProbe(b []byte, addr netip.AddrPort) error {
 	return err
 }
 
+func (udpConn) ThinProbes(int, uint16, uint32, uint32) error { return errors.ErrUnsupported }
+
 func TestNodesFindEachOtherOverRealSockets(t *testing.T) {
 	const nodes = 3
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -73,7 +76,7 @@ func TestNodesFindEachOtherOverRealSockets(t *testing.T) {
 			Conn:    udpConn{socket},
 			Secrets: [][]byte{testSecret},
 			Self:    [32]byte{i},
-			Subnets: []netip.Prefix{at},
+			Reach:   Reach{Subnets: []netip.Prefix{at}},
 			Exclude: socket.LocalAddr().(*net.UDPAddr).AddrPort(),
 		})
 		require.NoError(t, err)

@@ -10,9 +10,9 @@ import (
 // newSearch is the search of a node that starts: where peers were last, who else is
 // on this host, everybody within reach of a broadcast, and then the fields.
 func (c *Config) newSearch(now time.Time, fields []*field) *search {
-	self := c.self()
+	self := c.self(c.Host)
 	broadcasts := broadcastTargets(c.Broadcast)
-	first := slices.Concat(c.Last, c.neighbours(fields, self), broadcasts)
+	first := slices.Concat(c.Last, neighbours(fields, self), broadcasts)
 	s := newSearch(now, newSweep(fields, first), self...)
 	s.broadcasts = broadcasts
 	s.resolving = len(c.Seeds) > 0
@@ -22,26 +22,32 @@ func (c *Config) newSearch(now time.Time, fields []*field) *search {
 	return s
 }
 
-// self lists where this node itself is reached.
-func (c *Config) self() []netip.AddrPort {
+// self lists where this node itself is reached, if these are the addresses of its host.
+func (c *Config) self(host []netip.Addr) []netip.AddrPort {
 	self := []netip.AddrPort{c.Exclude}
-	for _, addr := range c.Host {
+	for _, addr := range host {
 		self = append(self, netip.AddrPortFrom(addr, c.Exclude.Port()))
 	}
 	return self
 }
 
 // neighbours lists where other nodes on this host may be.
-func (c *Config) neighbours(fields []*field, self []netip.AddrPort) (others []netip.AddrPort) {
+func neighbours(fields []*field, self []netip.AddrPort) (others []netip.AddrPort) {
 	for i, own := range self {
 		// An address from Host counts anyway, that of Exclude if it is to be searched.
 		if i == 0 && !slices.ContainsFunc(fields, func(f *field) bool { return f.holds(own.Addr()) }) {
 			continue
 		}
-		for i := range Ports {
-			if p := netip.AddrPortFrom(own.Addr(), port(i)); p != own {
-				others = append(others, p)
-			}
+		others = append(others, otherPorts(own)...)
+	}
+	return others
+}
+
+// otherPorts lists the well-known ports of own's address that own is not.
+func otherPorts(own netip.AddrPort) (others []netip.AddrPort) {
+	for i := range Ports {
+		if p := netip.AddrPortFrom(own.Addr(), port(i)); p != own {
+			others = append(others, p)
 		}
 	}
 	return others

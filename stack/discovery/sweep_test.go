@@ -106,7 +106,7 @@ func TestSweepTakesOwnHostThenSmallThenLargeThenTurns(t *testing.T) {
 	require.NoError(t, err)
 	self := netip.AddrPortFrom(netip.MustParseAddr("10.9.0.3"), port(1))
 	c := Config{Exclude: self}
-	s := newSweep(fields, c.neighbours(fields, c.self()))
+	s := newSweep(fields, neighbours(fields, c.self(c.Host)))
 	take := func(n int) (targets []netip.AddrPort) {
 		for range n {
 			targets = append(targets, s.next())

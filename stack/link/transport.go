@@ -84,6 +84,7 @@ type Transport struct {
 	id           ID
 	credentials  atomic.Pointer[credentials] // replaced under mu, so that none of links misses it
 	quic         *quic.Transport
+	probing      sync.Once    // keepProbes
 	quicConfig   *quic.Config // of links that are dialled
 	trunkConfig  *quic.Config // of trunks that are dialled
 	listenConfig *quic.Config // of either, which the handshake does not tell apart in time
@@ -232,10 +233,19 @@ func (t *Transport) Addr() netip.AddrPort { return addrPort(t.socket.LocalAddr()
 // map is the caller's.
 func (t *Transport) Refused() map[string]uint64 { return t.refusals.all() }
 
+// keepProbes has QUIC queue what is not QUIC, a few datagrams of it; before its first
+// reader comes it drops them.
+func (t *Transport) keepProbes() {
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, _, _ = t.quic.ReadNonQUICPacket(done, nil) // nothing can have come yet
+}
+
 // ReadProbe reads a datagram that is not QUIC: its first byte is below 0x40. One
-// reader at a time; what arrives while nobody has ever read is dropped. The error
-// is that of ctx, or wraps net.ErrClosed once the Transport is closed.
+// reader at a time; what arrives before the first call of ReadProbe or WriteProbe is dropped. The
+// error is that of ctx, or wraps net.ErrClosed once the Transport is closed.
 func (t *Transport) ReadProbe(ctx context.Context, b []byte) (int, netip.AddrPort, error) {
+	t.probing.Do(t.keepProbes)
 	n, addr, err := t.quic.ReadNonQUICPacket(ctx, b)
 	if err == nil {
 		return n, addrPort(addr), nil
@@ -247,8 +257,9 @@ func (t *Transport) ReadProbe(ctx context.Context, b []byte) (int, netip.AddrPor
 }
 
 // WriteProbe sends a datagram that is not QUIC. An error concerns this datagram
-// only, unless it wraps net.ErrClosed.
+// only, unless it wraps net.ErrClosed. From the first call on answers are kept for ReadProbe.
 func (t *Transport) WriteProbe(b []byte, addr netip.AddrPort) error {
+	t.probing.Do(t.keepProbes)
 	if _, err := t.quic.WriteTo(b, net.UDPAddrFromAddrPort(addr)); err != nil {
 		return fmt.Errorf("link: send a probe to %s: %w", addr, err)
 	}

@@ -42,13 +42,14 @@ func (n *Node) diagnosis() Diagnosis {
 	d := Diagnosis{
 		Network: n.cfg.Network, Node: n.id.String(), Address: n.address(), Version: Version, Dev: n.cfg.Dev,
 		UptimeSeconds: time.Since(n.began).Seconds(), Peers: len(n.overlay.Peers()),
-		Subnets: append([]Subnet{}, n.network.where.looked...),
+		Subnets: []Subnet{},
 		Join:    []Join{}, Probes: s.Probes, Failed: map[string]uint64{}, Refused: s.Refused, Strangers: []Stranger{},
 	}
 	prober := n.network.prober
 	if prober == nil {
 		return d
 	}
+	d.Subnets = append(d.Subnets, n.where.Load().looked...)
 	d.Failed = prober.Counts().Failed
 	for _, seed := range prober.Seeds() {
 		j := Join{Host: seed.Seed.String(), Targets: []string{}}

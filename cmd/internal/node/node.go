@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/relay"
@@ -51,8 +52,9 @@ type Config struct {
 type Node struct {
 	cfg      Config
 	log      *slog.Logger
-	network  remote // zero in developer mode
-	keys     *keys  // nil in developer mode
+	network  remote                // zero in developer mode
+	where    atomic.Pointer[place] // nil in developer mode
+	keys     *keys                 // nil in developer mode
 	overlay  *overlay.Overlay
 	patterns *patterns.Node
 	relay    *relay.Server
@@ -65,7 +67,6 @@ type Node struct {
 type remote struct {
 	transport *link.Transport
 	prober    *discovery.Prober
-	where     place
 	memory    *memory
 }
 
@@ -108,22 +109,19 @@ func (n *Node) connectable() error {
 		return errors.Join(fmt.Errorf("node: %w", err), socket.Close())
 	}
 	n.id = n.network.transport.ID()
-	n.network.where = where
-	n.tell(where)
+	n.where.Store(&where)
+	n.tell(where.looked)
 	n.network.prober, err = discovery.New(discovery.Config{
-		Conn:      n.network.transport,
-		Secrets:   network.Secrets(probeSecret),
-		Self:      n.id,
-		Mark:      mark(network.Keys()[0]),
-		Subnets:   where.subnets,
-		Rear:      where.rear,
-		Broadcast: where.broadcast,
-		Exclude:   n.network.transport.Addr(),
-		Host:      where.host,
-		Last:      n.network.memory.addrs,
-		Seeds:     n.cfg.Join,
-		Known:     n.knownAddresses,
-		Log:       n.log,
+		Conn:    n.network.transport,
+		Secrets: network.Secrets(probeSecret),
+		Self:    n.id,
+		Mark:    mark(network.Keys()[0]),
+		Reach:   where.reach(),
+		Exclude: n.network.transport.Addr(),
+		Last:    n.network.memory.addrs,
+		Seeds:   n.cfg.Join,
+		Known:   n.knownAddresses,
+		Log:     n.log,
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), n.network.transport.Close())
@@ -190,6 +188,9 @@ func (n *Node) Run(ctx context.Context) error {
 		})
 		wg.Go(func() { n.network.memory.run(failed, n.knownAddresses) })
 		start("keys", n.keys.watch)
+		if !n.cfg.Bind.IsValid() {
+			start("interfaces", func(ctx context.Context) error { n.watchInterfaces(ctx, hostNICs); return nil })
+		}
 	}
 	n.log.Info("node started", "node", n.id, "network", n.cfg.Network, "addr", n.address())
 	n.awaitConverged(failed)

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/project-iris/iris/stack/discovery"
 )
 
 // widestBits is the widest subnet that is probed; of a wider one, the part of
@@ -120,23 +122,14 @@ func (p *place) add(name string, addr netip.Prefix, broadcast, bridge bool) {
 	p.looked = append(p.looked, s)
 }
 
+// reach is p as discovery sees it.
+func (p *place) reach() discovery.Reach {
+	return discovery.Reach{Subnets: p.subnets, Rear: p.rear, Host: p.host, Broadcast: p.broadcast}
+}
+
 // isBridge tells by its name whether an interface leads to local containers or virtual machines.
 func isBridge(name string) bool {
 	return slices.ContainsFunc([]string{"docker", "br-", "veth", "cni", "virbr"}, func(prefix string) bool {
 		return strings.HasPrefix(name, prefix)
 	})
-}
-
-// tell logs where the node looks, and what keeps it from looking further.
-func (n *Node) tell(p place) {
-	for _, s := range p.looked {
-		n.log.Info("looking for other nodes", "interface", s.Interface, "addr", s.Address, "subnet", s.Probed)
-		switch {
-		case s.Address.Bits() == 32 && len(n.cfg.Join) == 0:
-			n.log.Warn("the mask is /32: no other host can be found by probing, name some with -join HOST", "interface", s.Interface, "addr", s.Address)
-		case s.Address.Bits() < widestBits:
-			n.log.Warn("the subnet is too large to be swept: only a part around the own address is, name nodes elsewhere with -join HOST",
-				"interface", s.Interface, "addr", s.Address, "subnet", s.Probed)
-		}
-	}
 }

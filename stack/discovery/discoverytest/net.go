@@ -6,8 +6,11 @@ package discoverytest
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,6 +33,14 @@ type Net struct {
 	sent   []Datagram
 	filter func(Datagram) error
 	shared []netip.Prefix
+	thins  bool
+}
+
+// Thin lets sockets thin out what comes; before, they cannot.
+func (n *Net) Thin() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.thins = true
 }
 
 // Share gives the subnet a broadcast address: what is sent to a port of its last
@@ -75,6 +86,7 @@ func (n *Net) Sent() []Datagram {
 func (n *Net) Inject(from, to netip.AddrPort, b []byte) {
 	n.mu.Lock()
 	listeners := n.listeners(from, to)
+	listeners = slices.DeleteFunc(listeners, func(c *Conn) bool { return c.drops(b) })
 	n.mu.Unlock()
 	for _, c := range listeners {
 		select {
@@ -112,6 +124,51 @@ type Conn struct {
 	in     chan Datagram
 	once   sync.Once
 	closed chan struct{}
+	thin   thinning // guarded by net.mu
+}
+
+// A thinning is what ThinProbes was told, and how many it has judged of either sort.
+type thinning struct {
+	offset          int
+	word            uint16
+	with, without   uint32
+	nWith, nWithout uint32
+}
+
+// ThinProbes drops all but each with-th datagram that has word at offset, and all but
+// each without-th of the others.
+func (c *Conn) ThinProbes(offset int, word uint16, with, without uint32) error {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	if !c.net.thins {
+		return errors.ErrUnsupported
+	}
+	c.thin = thinning{offset: offset, word: word, with: max(with, 1), without: max(without, 1)}
+	return nil
+}
+
+// Thinned tells whether the socket drops anything.
+func (c *Conn) Thinned() (with, without bool) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	return c.thin.with > 1, c.thin.without > 1
+}
+
+// drops decides about a datagram.
+func (c *Conn) drops(b []byte) bool {
+	t := &c.thin
+	switch {
+	case t.with <= 1 && t.without <= 1:
+		return false
+	case len(b) < t.offset+2:
+		return true
+	case binary.BigEndian.Uint16(b[t.offset:]) == t.word:
+		t.nWith++
+		return t.nWith%t.with != 0
+	default:
+		t.nWithout++
+		return t.nWithout%t.without != 0
+	}
 }
 
 // ReadProbe waits for a datagram, until ctx is done or the socket is closed.
