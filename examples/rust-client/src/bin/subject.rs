@@ -1,35 +1,25 @@
-//! The conformance subject: `conformance/docs/subject.md`. It can what the client can: ask and serve requests.
+//! The conformance subject: `conformance/docs/subject.md`. It can what the client can: ask.
 use base64::{Engine, engine::general_purpose::STANDARD};
-use iris::{Client, Error, Event, Headers, Outcome};
+use iris::{Client, Error, Headers, Outcome};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::{thread, time::Duration};
 
-type Failure = (String, String); // the name of the error, and its text
+type Failure = (&'static str, String); // the name of the error, and its text
 type Answer = Result<Value, Failure>;
+
+/// A connection, and the commands that wait for its requests.
+struct Conn {
+    client: Client,
+    asked: HashMap<u64, u64>,
+}
 
 #[derive(Default)]
 struct Subject {
-    conns: Mutex<HashMap<String, Arc<Client>>>,
-    asked: Mutex<HashMap<u64, (Arc<Client>, u64)>>, // commands that are requests
-}
-
-/// Tells what a connection is told. A request is named after its connection, which is new each time, and its id.
-fn tell(conn: String, client: Arc<Client>, events: mpsc::Receiver<Event>) {
-    for event in events {
-        match event {
-            Event::Request(id, budget, headers, payload) => say(json!({"notice": "request", "conn": conn,
-                "request": format!("{id} {conn}"), "payload": STANDARD.encode(&payload), "headers": headers,
-                "budget_ms": Some(budget).filter(|budget| *budget < u32::MAX.into())})),
-            Event::Cancelled(id) => {
-                say(json!({"notice": "cancelled", "request": format!("{id} {conn}")}));
-                client.reply(id, Err("cancelled".into()));
-            }
-            Event::Ended(why) => say(json!({"notice": "dropped", "conn": conn, "text": why.1})),
-        }
-    }
+    conns: Mutex<HashMap<String, Arc<Mutex<Conn>>>>,
+    commands: Mutex<HashMap<u64, (Arc<Mutex<Conn>>, u64)>>, // that are requests
 }
 
 fn say(line: Value) {
@@ -42,93 +32,125 @@ fn answer(id: u64, outcome: Answer) {
 }
 
 fn failure(Error(code, text): Error) -> Failure {
-    let names = "ok timeout no-service overloaded lost failed cancelled closing invalid - - - - - - - version feature \
-        name limit not-ready";
     let name = match code {
-        0..=20 => names.split(' ').nth(code as usize).unwrap_or("other"),
-        21..=31 => "not-ready", // 7.2
+        0 => "closed",
+        1 => "timeout",
+        2 => "no-service",
+        3 => "overloaded",
+        4 => "lost",
+        5 => "failed",
+        6 => "cancelled",
+        7 => "closing",
+        8 => "invalid",
+        16 => "version",
+        17 => "feature",
+        18 => "name",
+        19 => "limit",
+        20..=31 => "not-ready", // 7.2
         32..=34 => "protocol",
         iris::TOO_LARGE => "too-large",
-        iris::CLOSED => "closed",
         iris::NO_NODE => "no-node",
         _ => "other",
     };
-    (name.into(), text)
+    (name, text)
 }
 
 fn bad(text: &str) -> Failure {
-    ("bad-command".into(), text.into())
+    ("bad-command", text.into())
 }
 
 fn string<'a>(command: &'a Value, field: &str) -> Result<&'a str, Failure> {
     command[field].as_str().ok_or(bad(&format!("{field} is missing")))
 }
 
-fn message(command: &Value) -> Result<(Headers, Vec<u8>), Failure> {
-    let payload = STANDARD.decode(string(command, "payload")?).or(Err(bad("payload")))?;
-    let headers: Option<Headers> = serde_json::from_value(command["headers"].clone()).or(Err(bad("headers")))?;
-    Ok((headers.unwrap_or_default(), payload))
+impl Conn {
+    /// Answers the command that waits for a request, if it still does.
+    fn finish(&mut self, request: u64, outcome: Outcome) -> bool {
+        let command = self.asked.remove(&request);
+        let ok =
+            |(headers, payload): (Headers, Vec<u8>)| json!({"headers": headers, "payload": STANDARD.encode(payload)});
+        command.map(|command| answer(command, outcome.map(ok).map_err(failure))).is_some()
+    }
+
+    fn give_up(&mut self, request: u64, code: u64) {
+        if self.finish(request, Err(Error(code, "given up".into()))) {
+            self.client.cancel(request);
+        }
+    }
 }
 
 impl Subject {
-    fn conn(&self, command: &Value) -> Result<Arc<Client>, Failure> {
-        let conns = self.conns.lock().unwrap();
-        conns.get(string(command, "conn")?).cloned().ok_or(("other".into(), "no such conn".into()))
+    fn conn(&self, command: &Value) -> Result<Arc<Mutex<Conn>>, Failure> {
+        self.conns.lock().unwrap().get(string(command, "conn")?).cloned().ok_or(bad("no such conn"))
     }
 
-    fn attach(self: &Arc<Self>, command: &Value) -> Answer {
-        let cluster = command["cluster"].as_str().map_or("", |cluster| cluster);
-        let (conn, port) = (string(command, "conn")?, command["port"].as_u64().ok_or(bad("port"))?);
-        let limit = |name: &str| command["limits"][name].as_u64();
-        let credit = limit("requests").map_or(1024, |requests| requests + limit("queue").unwrap_or(0));
-        let (client, events) = Client::attach(port as u16, cluster, credit as u32).map_err(failure)?;
-        self.conns.lock().unwrap().insert(conn.into(), client.clone());
-        let conn = conn.to_string();
-        thread::spawn(move || tell(conn, client, events));
-        Ok(json!({}))
+    /// Attaches, and reads for as long as the connection lasts.
+    fn attach(&self, id: u64, command: &Value) -> Result<(), Failure> {
+        let (name, port) = (string(command, "conn")?, command["port"].as_u64().ok_or(bad("port"))?);
+        let (client, read) = Client::attach(port as u16).map_err(failure)?;
+        let conn = Arc::new(Mutex::new(Conn { client, asked: HashMap::new() }));
+        self.conns.lock().unwrap().insert(name.into(), conn.clone());
+        answer(id, Ok(json!({})));
+        let why = loop {
+            let frame = read();
+            let mut conn = conn.lock().unwrap();
+            match conn.client.take(frame) {
+                Ok(Some((request, outcome))) => drop(conn.finish(request, outcome)),
+                Ok(None) => {}
+                Err(why) => break why,
+            }
+        };
+        let mut conn = conn.lock().unwrap();
+        let (left, code) = (conn.asked.keys().copied().collect::<Vec<_>>(), why.0.min(4)); // closed or lost
+        left.into_iter().for_each(|request| drop(conn.finish(request, Err(Error(code, why.1.clone())))));
+        if why.0 > 0 {
+            say(json!({"notice": "dropped", "conn": name, "text": why.1}));
+        }
+        Ok(())
     }
 
-    /// Writes the request at once, so that commands begin in their order.
-    fn ask(&self, id: u64, command: &Value) -> Result<impl FnOnce() -> Outcome + use<>, Failure> {
-        let (client, (headers, payload)) = (self.conn(command)?, message(command)?);
-        let timeout = command["timeout_ms"].as_u64().map(Duration::from_millis);
-        let cluster = string(command, "cluster")?;
-        let (request, outcome) = client.request(cluster, &headers, &payload, timeout).map_err(failure)?;
-        self.asked.lock().unwrap().insert(id, (client.clone(), request));
-        Ok(move || client.wait(request, outcome, timeout))
-    }
-
-    fn reply(&self, command: &Value) -> Answer {
-        let result = if let Some(text) = command["error"].as_str() { Err(text.into()) } else { Ok(message(command)?) };
-        let (request, conn) = string(command, "request")?.split_once(' ').ok_or(bad("request"))?;
-        self.conn(&json!({"conn": conn}))?.reply(request.parse().or(Err(bad("request")))?, result);
-        Ok(json!({}))
+    fn ask(&self, id: u64, command: &Value) -> Result<(), Failure> {
+        let (shared, payload) =
+            (self.conn(command)?, STANDARD.decode(string(command, "payload")?).or(Err(bad("payload")))?);
+        let headers: Option<Headers> = serde_json::from_value(command["headers"].clone()).or(Err(bad("headers")))?;
+        let timeout = command["timeout_ms"].as_u64();
+        let (cluster, budget) = (string(command, "cluster")?, timeout.map_or(u32::MAX, |ms| ms as u32));
+        let mut conn = shared.lock().unwrap();
+        let request = conn.client.request(cluster, &headers.unwrap_or_default(), &payload, budget);
+        let request = request
+            .map_err(failure)
+            .map_err(|(e, text)| (if e == "lost" || e == "protocol" { "no-node" } else { e }, text))?;
+        conn.asked.insert(request, id);
+        drop(conn);
+        self.commands.lock().unwrap().insert(id, (shared.clone(), request));
+        if let Some(ms) = timeout {
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(ms + 1000)); // 5.2: a clock of one's own, a little later
+                shared.lock().unwrap().give_up(request, 1);
+            });
+        }
+        Ok(())
     }
 
     /// Runs a command: what waits has a thread.
     fn run(self: Arc<Self>, id: u64, op: &str, command: Value) {
         match op {
             "info" => say(json!({"id": id, "ok": {"name": "iris-rust-client", "version": env!("CARGO_PKG_VERSION"),
-                "language": "Rust", "protocol": [1], "features": ["request", "service", "cancel", "headers"]}})),
-            "connect" | "register" => drop(thread::spawn(move || answer(id, self.attach(&command)))),
-            "request" => match self.ask(id, &command) {
-                Err(error) => answer(id, Err(error)),
-                Ok(wait) => drop(thread::spawn(move || {
-                    let reply = wait().map_err(failure);
-                    self.asked.lock().unwrap().remove(&id);
-                    answer(id, reply.map(|(h, p)| json!({"headers": h, "payload": STANDARD.encode(p)})));
-                })),
-            },
+                "language": "Rust", "protocol": [1], "features": ["request", "cancel", "headers"]}})),
+            "connect" => {
+                drop(thread::spawn(move || self.attach(id, &command).unwrap_or_else(|error| answer(id, Err(error)))))
+            }
+            "request" => self.ask(id, &command).unwrap_or_else(|error| answer(id, Err(error))),
             "cancel" => {
-                let asked = self.asked.lock().unwrap().get(&command["command"].as_u64().unwrap_or(0)).cloned();
-                asked.iter().for_each(|(client, request)| client.cancel(*request));
+                let asked = self.commands.lock().unwrap().remove(&command["command"].as_u64().unwrap_or(0));
+                asked.iter().for_each(|(conn, request)| conn.lock().unwrap().give_up(*request, 6));
                 answer(id, Ok(json!({})));
             }
-            "reply" => answer(id, self.reply(&command)),
             "close" => drop(thread::spawn(move || {
-                answer(id, self.conn(&command).map(|client| client.close()).map(|_| json!({})));
+                let conn = self.conn(&command);
+                answer(id, conn.map(|conn| drop(conn.lock().unwrap().client.close(iris::CLOSED))).map(|_| json!({})));
             })),
-            _ => answer(id, Err(("unsupported".into(), op.into()))),
+            _ => answer(id, Err(("unsupported", op.into()))),
         }
     }
 }
@@ -144,7 +166,7 @@ fn main() {
         }
     }
     let conns: Vec<_> = subject.conns.lock().unwrap().drain().collect();
-    let closing: Vec<_> = conns.into_iter().map(|(_, client)| thread::spawn(move || client.close())).collect();
+    let close = |conn: Arc<Mutex<Conn>>| thread::spawn(move || drop(conn.lock().unwrap().client.close(iris::CLOSED)));
+    let closing: Vec<_> = conns.into_iter().map(|(_, conn)| close(conn)).collect();
     closing.into_iter().for_each(|thread| drop(thread.join()));
-    std::process::exit(0); // whatever handlers still wait for
 }
