@@ -25,14 +25,8 @@ const UNEXPECTED: Error = Error(34, String::new());
 /// version 1; a digit is an integer of 2 to the power of so many bits, so 0 is the flag and 6 an id.
 const FIELDS: &str = "00:s55sSa 01:5NSa 02:3s 03:6 04:6 05:55 06: 07: 08: 09:3s 0a:63s 10:6s5Sb 11:63sSb 12:6 20:6sSb \
     21:6sSb 22:6s 23:6s 24:sSb 30:6s55S 31:65S 32:60b 33:65 34:6 35:63s";
-const LIMITS: [(&str, u64); 6] = [
-    ("frame", 17 << 16),
-    ("payload", 1 << 20),
-    ("headers", 1 << 14),
-    ("name", 255),
-    ("requests", 1 << 12),
-    ("chunk", 1 << 16),
-];
+const LIMITS: [&str; 6] = ["frame", "payload", "headers", "name", "requests", "chunk"];
+const DEFAULTS: [u64; 6] = [1_114_112, 1_048_576, 16_384, 255, 4_096, 65_536];
 
 /// Whether a field is of its kind; a further one, `?`, is anything that nests at most `depth` deep, 3.5.
 fn fits(kind: u8, field: &Value, depth: u8) -> bool {
@@ -46,8 +40,7 @@ fn fits(kind: u8, field: &Value, depth: u8) -> bool {
         (b'a', Value::Array(items)) => items.is_empty(),
         (b'?', Value::Map(m)) => all(m, b'?', b'?'),
         (b'?', Value::Array(items)) => items.iter().all(|item| fits(b'?', item, depth - 1)),
-        (b'b', Value::Binary(_)) => true,
-        _ => kind == b'?',
+        _ => kind == b'?' || kind == b'b' && matches!(field, Value::Binary(_)),
     }
 }
 
@@ -57,14 +50,14 @@ fn read(mut from: impl Read, max: u64) -> Result<Value, Error> {
     let mut content = Vec::new(); // 4.5: it grows with what arrives
     (length <= max).then_some(()).ok_or(Error(33, String::new()))?;
     from.take(length).read_to_end(&mut content).ok().filter(|n| *n as u64 == length).ok_or(LOST)?;
-    let rest = &mut &content[..]; // rmpv reserves nothing for a declared length; for it 8 levels (3.5) are up to 19
-    let frame = read_value_with_max_depth(rest, 19).or(Err(MALFORMED))?;
+    let rest = &mut &content[..]; // rmpv reserves nothing for a declared length; `fits` counts the levels
+    let frame = read_value_with_max_depth(rest, 32).or(Err(MALFORMED))?;
     let (op, fields) = frame[0].as_u64().zip(frame.as_array()).ok_or(MALFORMED)?;
     let kinds = FIELDS.split(' ').find_map(|row| row.strip_prefix(&format!("{op:02x}:"))).ok_or(MALFORMED)?;
     let mut typed = fields.iter().skip(1).zip(kinds.bytes().chain(std::iter::repeat(b'?')));
     let whole = rest.is_empty() && fields.len() > kinds.len() && typed.all(|(field, kind)| fits(kind, field, 8));
-    let clean = from_slice::<serde::de::IgnoredAny>(&content).is_ok(); // rmpv takes the byte c1 for nil
-    if whole && clean { Ok(frame) } else { Err(MALFORMED) }
+    let clean = whole && from_slice::<serde::de::IgnoredAny>(&content).is_ok(); // rmpv takes the byte c1 for nil
+    clean.then_some(frame).ok_or(MALFORMED)
 }
 
 /// One connection.
@@ -86,7 +79,7 @@ impl Client {
         client.send((0, "iris", 1, 1, "", Headers::new(), [(); 0]));
         let welcome = read(&reader, 16_384).map_err(|why| client.close(why))?;
         let told: BTreeMap<String, u64> = from_value(welcome[2].clone()).unwrap_or_default();
-        client.limits = LIMITS.map(|(name, n)| told.get(name).copied().filter(|n| *n > 0).unwrap_or(n));
+        client.limits = std::array::from_fn(|i| *told.get(LIMITS[i]).filter(|n| **n > 0).unwrap_or(&DEFAULTS[i]));
         let [frame, payload, headers, name, _, chunk] = client.limits;
         match (welcome[0].as_u64(), welcome[1].as_u64()) {
             (Some(1), Some(1)) if frame >= (payload + headers + name.max(16_384)).max(chunk) + 64 => {}
@@ -121,15 +114,14 @@ impl Client {
 
     /// Takes what was read. Of a reply it gives the id of the request, and the outcome. An error ends the connection.
     pub fn take(&mut self, frame: Result<Value, Error>) -> Result<Option<(u64, Outcome)>, Error> {
-        let frame = frame.map_err(|why| self.close(why))?;
-        let (id, text) = (frame[1].as_u64().unwrap_or(0), |i: usize| frame[i].as_str().unwrap_or_default().into());
-        match frame[0].as_u64().unwrap_or(0) {
+        let f = frame.map_err(|why| self.close(why))?;
+        let (id, text) = (f[1].as_u64().unwrap_or(0), |i: usize| f[i].as_str().unwrap_or_default().into());
+        match f[0].as_u64().unwrap_or(0) {
             0x03 => self.send((4, id)),
             0x09 => return Err(self.close(Error(4, text(2)))),
             0x11 if self.waiting.remove(&id) => {
-                let code = frame[2].as_u64().filter(|code| *code <= 8).unwrap_or(4); // 7.2
-                let (headers, payload) = (from_value(frame[4].clone()), frame[5].as_slice().unwrap_or_default());
-                let ok = (headers.unwrap_or_default(), payload.into());
+                let code = f[2].as_u64().filter(|code| *code <= 8).unwrap_or(4); // 7.2
+                let ok = (from_value(f[4].clone()).unwrap_or_default(), f[5].as_slice().unwrap_or_default().into());
                 return Ok(Some((id, if code == 0 { Ok(ok) } else { Err(Error(code, text(3))) })));
             }
             0x04 | 0x08 | 0x0a | 0x11 | 0x12 | 0x31..=0x35 => {} // nothing that awaits it: 5.4, 5.8, 8.3, 10.8

@@ -1,4 +1,5 @@
-//! The conformance subject: `conformance/docs/subject.md`. It can what the client can: ask.
+//! The conformance subject: `conformance/docs/subject.md`. It can what the client can: ask. What must happen at the same
+//! time has its threads here: one that reads for each connection, and one for each timeout.
 use base64::{Engine, engine::general_purpose::STANDARD};
 use iris::{Client, Error, Headers, Outcome};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use std::{thread, time::Duration};
 
 type Failure = (&'static str, String); // the name of the error, and its text
 type Answer = Result<Value, Failure>;
+type Shared = Arc<Mutex<Conn>>;
 
 /// A connection, and the commands that wait for its requests.
 struct Conn {
@@ -18,8 +20,8 @@ struct Conn {
 
 #[derive(Default)]
 struct Subject {
-    conns: Mutex<HashMap<String, Arc<Mutex<Conn>>>>,
-    commands: Mutex<HashMap<u64, (Arc<Mutex<Conn>>, u64)>>, // that are requests
+    conns: Mutex<HashMap<String, Shared>>,
+    commands: Mutex<HashMap<u64, (Shared, u64)>>, // those that are requests
 }
 
 fn say(line: Value) {
@@ -31,21 +33,13 @@ fn answer(id: u64, outcome: Answer) {
     say(outcome.map_or_else(|(e, text)| json!({"id": id, "error": e, "text": text}), |ok| json!({"id": id, "ok": ok})));
 }
 
+const OUTCOMES: [&str; 9] =
+    ["closed", "timeout", "no-service", "overloaded", "lost", "failed", "cancelled", "closing", "invalid"];
+
 fn failure(Error(code, text): Error) -> Failure {
     let name = match code {
-        0 => "closed",
-        1 => "timeout",
-        2 => "no-service",
-        3 => "overloaded",
-        4 => "lost",
-        5 => "failed",
-        6 => "cancelled",
-        7 => "closing",
-        8 => "invalid",
-        16 => "version",
-        17 => "feature",
-        18 => "name",
-        19 => "limit",
+        0..=8 => OUTCOMES[code as usize],
+        16..=19 => ["version", "feature", "name", "limit"][code as usize - 16],
         20..=31 => "not-ready", // 7.2
         32..=34 => "protocol",
         iris::TOO_LARGE => "too-large",
@@ -64,23 +58,22 @@ fn string<'a>(command: &'a Value, field: &str) -> Result<&'a str, Failure> {
 }
 
 impl Conn {
-    /// Answers the command that waits for a request, if it still does.
-    fn finish(&mut self, request: u64, outcome: Outcome) -> bool {
+    /// Answers the command that waits for a request, if it still does. False: it does not.
+    fn end(&mut self, request: u64, outcome: Outcome) -> bool {
+        let ok = |(headers, payload): (Headers, _)| json!({"headers": headers, "payload": STANDARD.encode(payload)});
         let command = self.asked.remove(&request);
-        let ok =
-            |(headers, payload): (Headers, Vec<u8>)| json!({"headers": headers, "payload": STANDARD.encode(payload)});
         command.map(|command| answer(command, outcome.map(ok).map_err(failure))).is_some()
     }
 
     fn give_up(&mut self, request: u64, code: u64) {
-        if self.finish(request, Err(Error(code, "given up".into()))) {
+        if self.end(request, Err(Error(code, "given up".into()))) {
             self.client.cancel(request);
         }
     }
 }
 
 impl Subject {
-    fn conn(&self, command: &Value) -> Result<Arc<Mutex<Conn>>, Failure> {
+    fn conn(&self, command: &Value) -> Result<Shared, Failure> {
         self.conns.lock().unwrap().get(string(command, "conn")?).cloned().ok_or(bad("no such conn"))
     }
 
@@ -91,35 +84,32 @@ impl Subject {
         let conn = Arc::new(Mutex::new(Conn { client, asked: HashMap::new() }));
         self.conns.lock().unwrap().insert(name.into(), conn.clone());
         answer(id, Ok(json!({})));
-        let why = loop {
+        let Error(code, text) = loop {
             let frame = read();
             let mut conn = conn.lock().unwrap();
             match conn.client.take(frame) {
-                Ok(Some((request, outcome))) => drop(conn.finish(request, outcome)),
-                Ok(None) => {}
+                Ok(reply) => reply.into_iter().for_each(|(request, outcome)| _ = conn.end(request, outcome)),
                 Err(why) => break why,
             }
         };
         let mut conn = conn.lock().unwrap();
-        let (left, code) = (conn.asked.keys().copied().collect::<Vec<_>>(), why.0.min(4)); // closed or lost
-        left.into_iter().for_each(|request| drop(conn.finish(request, Err(Error(code, why.1.clone())))));
-        if why.0 > 0 {
-            say(json!({"notice": "dropped", "conn": name, "text": why.1}));
+        for request in conn.asked.keys().copied().collect::<Vec<_>>() {
+            conn.end(request, Err(Error(code.min(4), text.clone()))); // closed by this side, or lost
+        }
+        if code > 0 {
+            say(json!({"notice": "dropped", "conn": name, "text": text}));
         }
         Ok(())
     }
 
     fn ask(&self, id: u64, command: &Value) -> Result<(), Failure> {
-        let (shared, payload) =
-            (self.conn(command)?, STANDARD.decode(string(command, "payload")?).or(Err(bad("payload")))?);
+        let payload = STANDARD.decode(string(command, "payload")?).or(Err(bad("payload")))?;
         let headers: Option<Headers> = serde_json::from_value(command["headers"].clone()).or(Err(bad("headers")))?;
+        let (shared, cluster) = (self.conn(command)?, string(command, "cluster")?);
         let timeout = command["timeout_ms"].as_u64();
-        let (cluster, budget) = (string(command, "cluster")?, timeout.map_or(u32::MAX, |ms| ms as u32));
+        let budget = timeout.map_or(u32::MAX, |ms| ms.min(u32::MAX as u64 - 1) as u32);
         let mut conn = shared.lock().unwrap();
-        let request = conn.client.request(cluster, &headers.unwrap_or_default(), &payload, budget);
-        let request = request
-            .map_err(failure)
-            .map_err(|(e, text)| (if e == "lost" || e == "protocol" { "no-node" } else { e }, text))?;
+        let request = conn.client.request(cluster, &headers.unwrap_or_default(), &payload, budget).map_err(failure)?;
         conn.asked.insert(request, id);
         drop(conn);
         self.commands.lock().unwrap().insert(id, (shared.clone(), request));
@@ -134,23 +124,22 @@ impl Subject {
 
     /// Runs a command: what waits has a thread.
     fn run(self: Arc<Self>, id: u64, op: &str, command: Value) {
+        let failed = move |error| answer(id, Err(error));
         match op {
             "info" => say(json!({"id": id, "ok": {"name": "iris-rust-client", "version": env!("CARGO_PKG_VERSION"),
                 "language": "Rust", "protocol": [1], "features": ["request", "cancel", "headers"]}})),
-            "connect" => {
-                drop(thread::spawn(move || self.attach(id, &command).unwrap_or_else(|error| answer(id, Err(error)))))
-            }
-            "request" => self.ask(id, &command).unwrap_or_else(|error| answer(id, Err(error))),
+            "connect" => drop(thread::spawn(move || self.attach(id, &command).unwrap_or_else(failed))),
+            "request" => self.ask(id, &command).unwrap_or_else(failed),
             "cancel" => {
                 let asked = self.commands.lock().unwrap().remove(&command["command"].as_u64().unwrap_or(0));
                 asked.iter().for_each(|(conn, request)| conn.lock().unwrap().give_up(*request, 6));
                 answer(id, Ok(json!({})));
             }
             "close" => drop(thread::spawn(move || {
-                let conn = self.conn(&command);
-                answer(id, conn.map(|conn| drop(conn.lock().unwrap().client.close(iris::CLOSED))).map(|_| json!({})));
+                let closed = self.conn(&command).map(|conn| conn.lock().unwrap().client.close(iris::CLOSED));
+                answer(id, closed.map(|_| json!({})));
             })),
-            _ => answer(id, Err(("unsupported", op.into()))),
+            _ => failed(("unsupported", op.into())),
         }
     }
 }
@@ -159,14 +148,13 @@ fn main() {
     let subject = Arc::new(Subject::default());
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let command: Value = serde_json::from_str(&line).unwrap_or_default();
-        let id = command["id"].as_u64();
-        match (id, command["op"].as_str().map(String::from)) {
+        match (command["id"].as_u64(), command["op"].as_str().map(String::from)) {
             (Some(id), Some(op)) => subject.clone().run(id, &op, command),
-            _ => answer(id.unwrap_or(0), Err(bad("no command"))),
+            (id, _) => answer(id.unwrap_or(0), Err(bad("no command"))),
         }
     }
     let conns: Vec<_> = subject.conns.lock().unwrap().drain().collect();
-    let close = |conn: Arc<Mutex<Conn>>| thread::spawn(move || drop(conn.lock().unwrap().client.close(iris::CLOSED)));
+    let close = |conn: Shared| thread::spawn(move || drop(conn.lock().unwrap().client.close(iris::CLOSED)));
     let closing: Vec<_> = conns.into_iter().map(|(_, conn)| close(conn)).collect();
     closing.into_iter().for_each(|thread| drop(thread.join()));
 }
