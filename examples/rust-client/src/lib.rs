@@ -66,7 +66,7 @@ pub struct Client {
     limits: [u64; 6],
     last: u64,             // id of a request
     waiting: HashSet<u64>, // requests without a reply
-    over: Option<Error>,   // why nothing may be asked any more
+    over: Option<Error>,   // why the connection has ended
 }
 
 impl Client {
@@ -99,7 +99,7 @@ impl Client {
             (cluster.is_empty() || headers.len() > 64, 8, "no name, or more than 64 headers"),
             (self.waiting.len() as u64 >= requests, 3, "more than the limit requests"),
         ];
-        self.over.clone().map_or(Ok(()), Err)?;
+        self.over.clone().map_or(Ok(()), |Error(code, text)| Err(Error(if code == 0 { 0 } else { NO_NODE }, text)))?;
         wrong.iter().find(|w| w.0).map_or(Ok(()), |w| Err(Error(w.1, w.2.into())))?;
         self.last += 1;
         self.waiting.insert(self.last);
@@ -109,7 +109,7 @@ impl Client {
 
     /// Gives up a request. Its reply comes all the same, at once, 5.8.
     pub fn cancel(&self, id: u64) {
-        self.send((0x12, id));
+        self.waiting.get(&id).into_iter().for_each(|id| self.send((0x12, id)));
     }
 
     /// Takes what was read. Of a reply it gives the id of the request, and the outcome. An error ends the connection.

@@ -1,5 +1,4 @@
-//! The conformance subject: `conformance/docs/subject.md`. It can what the client can: ask. What must happen at the same
-//! time has its threads here: one that reads for each connection, and one for each timeout.
+//! The conformance subject: `conformance/docs/subject.md`. The threads that the client does not have are here.
 use base64::{Engine, engine::general_purpose::STANDARD};
 use iris::{Client, Error, Headers, Outcome};
 use serde_json::{Value, json};
@@ -9,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::{thread, time::Duration};
 
 type Failure = (&'static str, String); // the name of the error, and its text
-type Answer = Result<Value, Failure>;
 type Shared = Arc<Mutex<Conn>>;
 
 /// A connection, and the commands that wait for its requests.
@@ -29,17 +27,15 @@ fn say(line: Value) {
     let _ = writeln!(out, "{line}").and_then(|_| out.flush());
 }
 
-fn answer(id: u64, outcome: Answer) {
+fn answer(id: u64, outcome: Result<Value, Failure>) {
     say(outcome.map_or_else(|(e, text)| json!({"id": id, "error": e, "text": text}), |ok| json!({"id": id, "ok": ok})));
 }
 
-const OUTCOMES: [&str; 9] =
-    ["closed", "timeout", "no-service", "overloaded", "lost", "failed", "cancelled", "closing", "invalid"];
-
 fn failure(Error(code, text): Error) -> Failure {
+    let names = "closed timeout no-service overloaded lost failed cancelled closing invalid - - - - - - - version \
+        feature name limit";
     let name = match code {
-        0..=8 => OUTCOMES[code as usize],
-        16..=19 => ["version", "feature", "name", "limit"][code as usize - 16],
+        0..=19 => names.split(' ').nth(code as usize).unwrap_or("other"),
         20..=31 => "not-ready", // 7.2
         32..=34 => "protocol",
         iris::TOO_LARGE => "too-large",
@@ -58,17 +54,12 @@ fn string<'a>(command: &'a Value, field: &str) -> Result<&'a str, Failure> {
 }
 
 impl Conn {
-    /// Answers the command that waits for a request, if it still does. False: it does not.
-    fn end(&mut self, request: u64, outcome: Outcome) -> bool {
+    /// Answers the command that waits for a request, if it still does.
+    fn end(&mut self, request: u64, outcome: Outcome) {
+        let Some(command) = self.asked.remove(&request) else { return };
         let ok = |(headers, payload): (Headers, _)| json!({"headers": headers, "payload": STANDARD.encode(payload)});
-        let command = self.asked.remove(&request);
-        command.map(|command| answer(command, outcome.map(ok).map_err(failure))).is_some()
-    }
-
-    fn give_up(&mut self, request: u64, code: u64) {
-        if self.end(request, Err(Error(code, "given up".into()))) {
-            self.client.cancel(request);
-        }
+        self.client.cancel(request); // nothing, if there was a reply
+        answer(command, outcome.map(ok).map_err(failure));
     }
 }
 
@@ -88,7 +79,7 @@ impl Subject {
             let frame = read();
             let mut conn = conn.lock().unwrap();
             match conn.client.take(frame) {
-                Ok(reply) => reply.into_iter().for_each(|(request, outcome)| _ = conn.end(request, outcome)),
+                Ok(reply) => reply.into_iter().for_each(|(request, outcome)| conn.end(request, outcome)),
                 Err(why) => break why,
             }
         };
@@ -116,7 +107,7 @@ impl Subject {
         if let Some(ms) = timeout {
             thread::spawn(move || {
                 thread::sleep(Duration::from_millis(ms + 1000)); // 5.2: a clock of one's own, a little later
-                shared.lock().unwrap().give_up(request, 1);
+                shared.lock().unwrap().end(request, Err(Error(1, "the node is silent".into())));
             });
         }
         Ok(())
@@ -132,7 +123,7 @@ impl Subject {
             "request" => self.ask(id, &command).unwrap_or_else(failed),
             "cancel" => {
                 let asked = self.commands.lock().unwrap().remove(&command["command"].as_u64().unwrap_or(0));
-                asked.iter().for_each(|(conn, request)| conn.lock().unwrap().give_up(*request, 6));
+                asked.into_iter().for_each(|(conn, id)| conn.lock().unwrap().end(id, Err(Error(6, String::new()))));
                 answer(id, Ok(json!({})));
             }
             "close" => drop(thread::spawn(move || {
@@ -153,8 +144,7 @@ fn main() {
             (id, _) => answer(id.unwrap_or(0), Err(bad("no command"))),
         }
     }
-    let conns: Vec<_> = subject.conns.lock().unwrap().drain().collect();
-    let close = |conn: Shared| thread::spawn(move || drop(conn.lock().unwrap().client.close(iris::CLOSED)));
-    let closing: Vec<_> = conns.into_iter().map(|(_, conn)| close(conn)).collect();
-    closing.into_iter().for_each(|thread| drop(thread.join()));
+    let conns = subject.conns.lock().unwrap();
+    let close = |conn: &Mutex<Conn>| drop(conn.lock().unwrap().client.close(iris::CLOSED));
+    thread::scope(|threads| conns.values().for_each(|conn| drop(threads.spawn(|| close(conn)))));
 }
