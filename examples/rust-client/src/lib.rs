@@ -83,7 +83,7 @@ impl Client {
         let [frame, payload, headers, name, _, chunk] = client.limits;
         match (welcome[0].as_u64(), welcome[1].as_u64()) {
             (Some(1), Some(1)) if frame >= (payload + headers + name.max(16_384)).max(chunk) + 64 => {}
-            (Some(2), Some(code)) => return Err(Error(code, welcome[2].as_str().unwrap_or_default().into())),
+            (Some(2), Some(code @ 16..)) => return Err(Error(code, welcome[2].as_str().unwrap_or_default().into())),
             (op, _) => return Err(client.close(if op == Some(1) { MALFORMED } else { UNEXPECTED })),
         }
         reader.set_read_timeout(None).or(Err(LOST))?;
