@@ -1,305 +1,150 @@
-//! A minimal client of the Iris relay protocol, version 1 (`spec/relay.md`, whose clauses the comments name): requests,
-//! asked and served, over TCP. README.md says what it leaves out.
-use rmpv::{Value, decode::read_value_with_max_depth, encode::write_value};
-use std::collections::{BTreeMap, HashMap};
-use std::io::{Error as IoError, ErrorKind::UnexpectedEof, Read, Write};
+//! A minimal client of the Iris relay protocol, version 1 (`spec/relay.md`, whose clauses the comments name): it asks,
+//! over TCP. It has no threads, and no clock but for the opening and the end. README.md says what it leaves out.
+use rmp::decode::{ValueReadError::TypeMismatch, read_bin_len};
+use rmp_serde::{from_slice, to_vec};
+use rmpv::{Value, decode::read_value_with_max_depth, ext::from_value};
+use std::collections::{BTreeMap, HashSet};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use std::{mem::replace, thread};
 
 pub type Headers = BTreeMap<String, String>;
 pub type Outcome = Result<(Headers, Vec<u8>), Error>;
-type Asked = Result<(u64, mpsc::Receiver<Outcome>), Error>;
-type Fields = std::vec::IntoIter<Value>;
 
 /// A code of 7.1 or of this side, and a text for people; that of code 5, `failed`, is the service's.
 #[derive(Debug, Clone)]
 pub struct Error(pub u64, pub String);
+pub const CLOSED: Error = Error(0, String::new()); // by this side
 pub const TOO_LARGE: u64 = 256; // more than a limit of the node; nothing was sent
-pub const CLOSED: u64 = 257; // by this side
-pub const NO_NODE: u64 = 258; // nobody listens, or not any more; nothing was sent
+pub const NO_NODE: u64 = 257; // nobody listens, or not any more; nothing was sent
+const LOST: Error = Error(4, String::new()); // 6.4: a connection that ends without a bye
 const MALFORMED: Error = Error(32, String::new());
+const UNEXPECTED: Error = Error(34, String::new());
 
-impl From<IoError> for Error {
-    fn from(e: IoError) -> Error {
-        Error(4, e.to_string()) // 6.4: a connection that ends without a bye is lost
+/// The fields of each op, 3.2: s a string, b a payload, S a map of strings, N one of integers, a an array, empty in
+/// version 1; a digit is an integer of 2 to the power of so many bits, so 0 is the flag and 6 an id.
+const FIELDS: &str = "00:s55sSa 01:5NSa 02:3s 03:6 04:6 05:55 06: 07: 08: 09:3s 0a:63s 10:6s5Sb 11:63sSb 12:6 20:6sSb \
+    21:6sSb 22:6s 23:6s 24:sSb 30:6s55S 31:65S 32:60b 33:65 34:6 35:63s";
+const LIMITS: [&str; 6] = ["frame", "payload", "headers", "name", "requests", "chunk"];
+const DEFAULTS: [u64; 6] = [1_114_112, 1_048_576, 16_384, 255, 4_096, 65_536];
+
+/// Whether a field is of its kind; a further one, `?`, is anything that nests at most `depth` deep, 3.5.
+fn fits(kind: u8, field: &Value, depth: u8) -> bool {
+    let all = |m: &[(_, _)], k, v| m.iter().all(|(key, val)| fits(k, key, depth - 1) && fits(v, val, depth - 1));
+    match (kind, field) {
+        _ if depth == 0 => false,
+        (b'0'..=b'6', _) => field.as_u64().is_some_and(|n| n as u128 >> (1 << (kind - b'0')) == 0),
+        (b's' | b'?', Value::String(text)) => text.is_str(),
+        (b'S', Value::Map(m)) => m.len() <= 64 && all(m, b's', b's'),
+        (b'N', Value::Map(m)) => m.len() <= 64 && all(m, b's', b'5'),
+        (b'a', Value::Array(items)) => items.is_empty(),
+        (b'?', Value::Map(m)) => all(m, b'?', b'?'),
+        (b'?', Value::Array(items)) => items.iter().all(|item| fits(b'?', item, depth - 1)),
+        _ => kind == b'?' || kind == b'b' && matches!(field, Value::Binary(_)),
     }
 }
 
-/// What a service is told: a request of that id, with its budget in ms; that nobody wants its outcome; the end.
-pub enum Event {
-    Request(u64, u64, Headers, Vec<u8>),
-    Cancelled(u64),
-    Ended(Error),
+/// Reads a frame of at most `max` bytes.
+fn read(mut from: impl Read, max: u64) -> Result<Value, Error> {
+    let length = read_bin_len(&mut from).map_err(|e| if let TypeMismatch(_) = e { MALFORMED } else { LOST })?.into();
+    let mut content = Vec::new(); // 4.5: it grows with what arrives
+    (length <= max).then_some(()).ok_or(Error(33, String::new()))?;
+    from.take(length).read_to_end(&mut content).ok().filter(|n| *n as u64 == length).ok_or(LOST)?;
+    let rest = &mut &content[..]; // rmpv reserves nothing for a declared length; `fits` counts the levels
+    let frame = read_value_with_max_depth(rest, 32).or(Err(MALFORMED))?;
+    let (op, fields) = frame[0].as_u64().zip(frame.as_array()).ok_or(MALFORMED)?;
+    let kinds = FIELDS.split(' ').find_map(|row| row.strip_prefix(&format!("{op:02x}:"))).ok_or(MALFORMED)?;
+    let mut typed = fields.iter().skip(1).zip(kinds.bytes().chain(std::iter::repeat(b'?')));
+    let whole = rest.is_empty() && fields.len() > kinds.len() && typed.all(|(field, kind)| fits(kind, field, 8));
+    let clean = whole && from_slice::<serde::de::IgnoredAny>(&content).is_ok(); // rmpv takes the byte c1 for nil
+    clean.then_some(frame).ok_or(MALFORMED)
 }
 
-/// One connection. Any thread may use it.
+/// One connection.
 pub struct Client {
     stream: TcpStream,
-    limits: BTreeMap<String, u64>,
-    writing: Mutex<()>, // held for a frame
-    state: Mutex<State>,
-    ended: Condvar, // state.ended has become true
-}
-
-#[derive(Default)]
-struct State {
-    last: u64,                                            // id of a request
-    waiting: HashMap<u64, Option<mpsc::Sender<Outcome>>>, // unanswered requests; None: given up
-    running: HashMap<u64, bool>,                          // credits in use; false: cancelled
-    over: Option<Error>,                                  // why nothing may be asked any more
-    ended: bool,                                          // the reading loop has
-}
-
-/// Reads a frame of at most `max` bytes, and gives its fields.
-fn read(mut from: impl Read, max: u64) -> Result<Fields, Error> {
-    let (mut head, mut content) = ([0; 5], Vec::new());
-    from.read_exact(&mut head[..1])?;
-    let width = if let b @ 0xc4..=0xc6 = head[0] { 1 << (b - 0xc4) } else { return Err(MALFORMED) };
-    from.read_exact(&mut head[1..=width])?;
-    let length = head[1..=width].iter().fold(0, |n, b| n << 8 | *b as u64);
-    if length > max {
-        return Err(Error(33, String::new()));
-    } else if from.take(length).read_to_end(&mut content)? as u64 != length {
-        return Err(IoError::from(UnexpectedEof).into()); // 4.5: it has grown with what arrived
-    }
-    let mut rest = &content[..]; // rmpv reserves nothing for a declared length; for it 8 levels (3.5) are up to 19
-    match read_value_with_max_depth(&mut rest, 19) {
-        Ok(Value::Array(fields)) if rest.is_empty() => Ok(fields.into_iter()),
-        _ => Err(MALFORMED),
-    }
-}
-
-fn take<T: TryFrom<Value>>(fields: &mut Fields) -> Result<T, Error> {
-    fields.next().and_then(|field| field.try_into().ok()).ok_or(MALFORMED)
-}
-
-fn map<T: TryFrom<Value>>(fields: &mut Fields) -> Result<BTreeMap<String, T>, Error> {
-    let (pairs, entry) = (take::<Vec<(Value, Value)>>(fields)?, |mut f| Ok((take(&mut f)?, take(&mut f)?)));
-    if pairs.len() > 64 {
-        Err(MALFORMED)
-    } else {
-        pairs.into_iter().map(|(k, v)| entry(vec![k, v].into_iter())).collect()
-    }
-}
-
-fn encode(value: Value) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    write_value(&mut encoded, &value).expect("a vector takes all");
-    encoded
-}
-
-fn welcome(stream: &TcpStream) -> Result<BTreeMap<String, u64>, Error> {
-    let f = &mut read(stream, 16_384)?;
-    match take::<u64>(f)? {
-        1 => {}
-        2 => return Err(Error(take(f)?, take(f)?)),
-        _ => return Err(Error(34, String::new())),
-    }
-    let (version, told) = (take::<u64>(f)?, map::<u64>(f)?);
-    let (_, features) = (map::<String>(f)?, take::<Vec<Value>>(f)?);
-    let defaults =
-        [("frame", 1_114_112), ("payload", 1_048_576), ("headers", 16_384), ("name", 255), ("requests", 4_096)];
-    let mut limits = BTreeMap::from(defaults.map(|(name, n)| (name.to_string(), n)));
-    limits.extend(told.into_iter().filter(|(_, n)| *n > 0));
-    let least = limits["payload"].saturating_add(limits["headers"]).saturating_add(limits["name"].max(16_384) + 64);
-    if version != 1 || !features.is_empty() || limits["frame"] < least { Err(MALFORMED) } else { Ok(limits) }
+    limits: [u64; 6],
+    last: u64,             // id of a request
+    waiting: HashSet<u64>, // requests without a reply
+    over: Option<Error>,   // why the connection has ended
 }
 
 impl Client {
-    /// Attaches to the node at a port of this host: as a member of the cluster, with room for `credit` requests, or,
-    /// with an empty name, to ask only.
-    pub fn attach(port: u16, cluster: &str, credit: u32) -> Result<(Arc<Client>, mpsc::Receiver<Event>), Error> {
+    /// Attaches to the node at a port of this host. Gives what reads a frame for `take` too: for a thread, if need be.
+    pub fn attach(port: u16) -> Result<(Client, impl Fn() -> Result<Value, Error>), Error> {
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| Error(NO_NODE, e.to_string()))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?; // 2.8
-        let (nothing, list) = (Value::Map(vec![]), Value::Array(vec![]));
-        let (writing, state, ended, limits) = Default::default();
-        let mut client = Client { stream, limits, writing, state, ended };
-        client.send(vec![0.into(), "iris".into(), 1.into(), 1.into(), cluster.into(), nothing, list]);
-        client.limits = welcome(&client.stream).inspect_err(|why| client.blame(why))?;
-        client.stream.set_read_timeout(None)?;
-        if !cluster.is_empty() {
-            client.send(vec![5.into(), 0.into(), credit.into()]);
+        let reader = stream.set_nodelay(true).and(stream.try_clone()).or(Err(LOST))?;
+        reader.set_read_timeout(Some(Duration::from_secs(10))).or(Err(LOST))?; // 2.8
+        let mut client = Client { stream, limits: [0; 6], last: 0, waiting: HashSet::new(), over: None };
+        client.send((0, "iris", 1, 1, "", Headers::new(), [(); 0]));
+        let welcome = read(&reader, 16_384).map_err(|why| client.close(why))?;
+        let told: BTreeMap<String, u64> = from_value(welcome[2].clone()).unwrap_or_default();
+        client.limits = std::array::from_fn(|i| *told.get(LIMITS[i]).filter(|n| **n > 0).unwrap_or(&DEFAULTS[i]));
+        let [frame, payload, headers, name, _, chunk] = client.limits;
+        match (welcome[0].as_u64(), welcome[1].as_u64()) {
+            (Some(1), Some(1)) if frame >= (payload + headers + name.max(16_384)).max(chunk) + 64 => {}
+            (Some(2), Some(code @ 16..)) => return Err(Error(code, welcome[2].as_str().unwrap_or_default().into())),
+            (op, _) => return Err(client.close(if op == Some(1) { MALFORMED } else { UNEXPECTED })),
         }
-        let (client, (to, events)) = (Arc::new(client), mpsc::channel());
-        let (reader, credit) = (client.clone(), if cluster.is_empty() { 0 } else { credit });
-        thread::spawn(move || reader.run(credit as usize, &to));
-        Ok((client, events))
+        reader.set_read_timeout(None).or(Err(LOST))?;
+        Ok((client, move || read(&reader, frame)))
     }
 
-    /// Asks a cluster. Gives the id of the request, which has been written, and what gets its outcome.
-    pub fn request(&self, cluster: &str, headers: &Headers, payload: &[u8], timeout: Option<Duration>) -> Asked {
-        let headers = self.fits(cluster, headers, payload)?;
-        let budget = timeout.map_or(u32::MAX, |t| t.as_nanos().div_ceil(1_000_000).min(u32::MAX as u128 - 1) as u32);
-        let (to, outcome) = mpsc::channel();
-        let mut state = self.state.lock().unwrap();
-        if let Some(why) = &state.over {
-            return Err(why.clone());
-        } else if state.waiting.len() as u64 >= self.limits["requests"] {
-            return Err(Error(3, "limit requests".into()));
-        }
-        state.last += 1;
-        let id = state.last;
-        state.waiting.insert(id, Some(to));
-        drop(state);
-        self.send(vec![0x10.into(), id.into(), cluster.into(), budget.into(), headers, payload.into()]);
-        Ok((id, outcome))
+    /// Asks a cluster, and gives the id of the request. The node keeps the budget, in ms; `u32::MAX` is none.
+    pub fn request(&mut self, cluster: &str, headers: &Headers, payload: &[u8], budget: u32) -> Result<u64, Error> {
+        let [_, most, map, name, requests, _] = self.limits;
+        let sizes = [(cluster.len(), name), (to_vec(headers).map_or(0, |m| m.len()), map), (payload.len(), most)];
+        let wrong = [
+            (sizes.iter().any(|(size, limit)| *size as u64 > *limit), TOO_LARGE, "more than a limit of the node"),
+            (cluster.is_empty() || headers.len() > 64, 8, "no name, or more than 64 headers"),
+            (self.waiting.len() as u64 >= requests, 3, "more than the limit requests"),
+        ];
+        self.over.clone().map_or(Ok(()), |Error(code, text)| Err(Error(if code == 0 { 0 } else { NO_NODE }, text)))?;
+        wrong.iter().find(|w| w.0).map_or(Ok(()), |w| Err(Error(w.1, w.2.into())))?;
+        self.last += 1;
+        self.waiting.insert(self.last);
+        self.send((0x10, self.last, cluster, budget, headers, Value::from(payload)));
+        Ok(self.last)
     }
 
-    /// Waits for the outcome. The node keeps the time; if it says nothing for a second after it, 5.2, so does this.
-    pub fn wait(&self, id: u64, outcome: mpsc::Receiver<Outcome>, timeout: Option<Duration>) -> Outcome {
-        let patience = timeout.map_or(Duration::MAX, |t| t.saturating_add(Duration::from_secs(1)));
-        let outcome = outcome.recv_timeout(patience);
-        self.cancel(id); // nothing, if it is answered
-        outcome.unwrap_or(Err(Error(1, "the node does not answer".into())))
-    }
-
-    /// Gives up a request: its outcome comes at once. The node goes on counting it until it answers, 5.8.
+    /// Gives up a request. Its reply comes all the same, at once, 5.8.
     pub fn cancel(&self, id: u64) {
-        let waits = self.state.lock().unwrap().waiting.get_mut(&id).and_then(Option::take);
-        if let Some(to) = waits {
-            let _ = to.send(Err(Error(6, "given up".into())));
-            self.send(vec![0x12.into(), id.into()]);
+        self.waiting.get(&id).into_iter().for_each(|id| self.send((0x12, id)));
+    }
+
+    /// Takes what was read. Of a reply it gives the id of the request, and the outcome. An error ends the connection.
+    pub fn take(&mut self, frame: Result<Value, Error>) -> Result<Option<(u64, Outcome)>, Error> {
+        let f = frame.map_err(|why| self.close(why))?;
+        let (id, text) = (f[1].as_u64().unwrap_or(0), |i: usize| f[i].as_str().unwrap_or_default().into());
+        match f[0].as_u64().unwrap_or(0) {
+            0x03 => self.send((4, id)),
+            0x09 => return Err(self.close(Error(4, text(2)))),
+            0x11 if self.waiting.remove(&id) => {
+                let code = f[2].as_u64().filter(|code| *code <= 8).unwrap_or(4); // 7.2
+                let ok = (from_value(f[4].clone()).unwrap_or_default(), f[5].as_slice().unwrap_or_default().into());
+                return Ok(Some((id, if code == 0 { Ok(ok) } else { Err(Error(code, text(3))) })));
+            }
+            0x04 | 0x08 | 0x0a | 0x11 | 0x12 | 0x31..=0x35 => {} // nothing that awaits it: 5.4, 5.8, 8.3, 10.8
+            _ => return Err(self.close(UNEXPECTED)),
         }
+        Ok(None)
     }
 
-    /// Answers a request. Each wants one answer, the cancelled too, for it gives the credit back.
-    pub fn reply(&self, id: u64, outcome: Result<(Headers, Vec<u8>), String>) {
-        let fits = |(headers, payload): (Headers, Vec<u8>)| match self.fits("", &headers, &payload) {
-            Ok(headers) => Ok(vec![0x11.into(), id.into(), 0.into(), "".into(), headers, payload.into()]),
-            Err(why) => Err(why.1), // 4.4
-        };
-        let frame = outcome.and_then(fits).unwrap_or_else(|text| {
-            let text = &text[..text.floor_char_boundary(16_384)]; // 5.6
-            vec![0x11.into(), id.into(), 5.into(), text.into(), Value::Map(vec![]), Value::Binary(vec![])]
-        });
-        let wanted = self.state.lock().unwrap().running.remove(&id);
-        match wanted {
-            Some(true) => self.send(frame),
-            Some(false) => {}
-            None => return,
-        }
-        self.send(vec![5.into(), 0.into(), 1.into()]);
-    }
-
-    /// Closes in good order, 6.4. What waits fails with `CLOSED`.
-    pub fn close(&self) {
-        if self.end(Error(CLOSED, String::new()), Error(CLOSED, String::new())) {
-            self.bye(0);
-        }
-        let state = self.state.lock().unwrap();
-        drop(self.ended.wait_timeout_while(state, Duration::from_secs(1), |state| !state.ended));
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-
-    /// Ends what waits, and what may be asked. False, if this side has closed before.
-    fn end(&self, told: Error, over: Error) -> bool {
-        let mut state = self.state.lock().unwrap();
-        state.waiting.drain().filter_map(|(_, to)| to).for_each(|to| to.send(Err(told.clone())).unwrap_or(()));
-        let open = !matches!(state.over, Some(Error(CLOSED, _)));
-        state.over = if open { Some(over) } else { state.over.take() };
-        open
-    }
-
-    fn bye(&self, code: u64) {
-        self.send(vec![9.into(), code.into(), "".into()]);
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-
-    /// Tells the node what it did wrong, and reads on for a second at most, 6.4.
-    fn blame(&self, why: &Error) {
-        if let Error(code @ 32..=34, _) = why {
-            self.bye(*code);
-            let _ = self.stream.set_read_timeout(Some(Duration::from_secs(1)));
+    /// Ends the connection, in good order with `CLOSED`. Behind a bye it reads on, for a second at most, 6.4.
+    pub fn close(&mut self, why: Error) -> Error {
+        if let (None, 0 | 32..=34) = (&self.over, why.0) {
+            self.send((9, why.0, &why.1));
             let until = Instant::now() + Duration::from_secs(1);
+            let _ = (self.stream.shutdown(Shutdown::Write), self.stream.set_read_timeout(Some(Duration::from_secs(1))));
             while Instant::now() < until && matches!((&self.stream).read(&mut [0; 4096]), Ok(1..)) {}
         }
         let _ = self.stream.shutdown(Shutdown::Both);
+        self.over.get_or_insert(why).clone()
     }
 
-    /// Writes a frame. If that fails the reading loop ends.
-    fn send(&self, fields: Vec<Value>) {
-        let frame = encode(Value::Binary(encode(Value::Array(fields))));
-        let _writing = self.writing.lock().unwrap();
-        if (&self.stream).write_all(&frame).is_err() {
-            let _ = self.stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn run(&self, credit: usize, events: &mpsc::Sender<Event>) {
-        let why = std::iter::repeat(()).try_for_each(|_| self.step(credit, events)).unwrap_err();
-        if self.end(Error(4, why.1.clone()), Error(NO_NODE, why.1.clone())) {
-            let _ = events.send(Event::Ended(why.clone()));
-        }
-        self.blame(&why);
-        self.state.lock().unwrap().ended = true;
-        self.ended.notify_all();
-    }
-
-    /// Takes a frame.
-    fn step(&self, credit: usize, events: &mpsc::Sender<Event>) -> Result<(), Error> {
-        let mut f = read(&self.stream, self.limits["frame"])?;
-        let (op, f) = (take::<u64>(&mut f)?, &mut f);
-        let mut state = self.state.lock().unwrap();
-        match op {
-            _ if matches!(state.over, Some(Error(CLOSED, _))) => {} // 6.4: read on, behind the bye
-            0x03 => {
-                drop(state);
-                self.send(vec![4.into(), take::<u64>(f)?.into()]);
-            }
-            0x04 | 0x0a | 0x31..=0x35 => {} // nothing that awaits it: 8.3, 10.8
-            0x08 => state.over = Some(Error(7, "the node is leaving".into())), // it ends the connection, 6.5
-            0x09 => return Err(Error(4, format!("bye {}: {}", take::<u64>(f)?, take::<String>(f)?))),
-            0x10 => {
-                let (id, _, budget) = (take(f)?, take::<String>(f)?, take(f)?);
-                let event = Event::Request(id, budget, map(f)?, take(f)?);
-                if state.running.len() >= credit || state.running.insert(id, true).is_some() {
-                    return Err(Error(34, String::new()));
-                }
-                let _ = events.send(event);
-            }
-            0x11 => {
-                let (id, code, text) = (take::<u64>(f)?, take(f)?, take(f)?);
-                let outcome = (map(f)?, take(f)?);
-                if let Some(Some(to)) = state.waiting.remove(&id) {
-                    let _ = to.send(if code == 0 {
-                        Ok(outcome)
-                    } else {
-                        Err(Error(if code > 8 { 4 } else { code }, text))
-                    });
-                }
-            }
-            0x12 => {
-                let id = take(f)?;
-                if state.running.get_mut(&id).is_some_and(|wanted| replace(wanted, false)) {
-                    let _ = events.send(Event::Cancelled(id));
-                }
-            }
-            0x30 => {
-                let (id, _, _, _) = (take::<u64>(f)?, take::<String>(f)?, take::<u64>(f)?, take::<u64>(f)?);
-                map::<String>(f)?;
-                if credit == 0 {
-                    return Err(Error(34, String::new()));
-                }
-                drop(state); // 10.2: another member is asked
-                self.send(vec![0x35.into(), id.into(), 3.into(), "".into()]);
-            }
-            0x00..=0x09 | 0x20..=0x24 => return Err(Error(34, String::new())),
-            _ => return Err(MALFORMED),
-        }
-        Ok(())
-    }
-
-    /// The headers as they are sent, if the message keeps the limits, 4.1.
-    fn fits(&self, name: &str, headers: &Headers, payload: &[u8]) -> Result<Value, Error> {
-        let map = Value::Map(headers.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect());
-        let sizes = [("name", name.len()), ("headers", encode(map.clone()).len()), ("payload", payload.len())];
-        match sizes.iter().find(|(limit, size)| *size as u64 > self.limits[*limit]) {
-            Some((limit, _)) => Err(Error(TOO_LARGE, format!("more than the limit {limit}"))),
-            None if headers.len() > 64 => Err(Error(8, "more than 64 headers".into())),
-            None => Ok(map),
-        }
+    /// Writes a frame. If that fails so does the reading.
+    fn send(&self, fields: impl serde::Serialize) {
+        let frame = to_vec(&fields).and_then(|content| to_vec(&Value::from(content))).expect("a vector takes all");
+        let _ = (&self.stream).write_all(&frame);
     }
 }

@@ -1,6 +1,4 @@
 //! Asks a cluster: `hello CLUSTER [TEXT] [PORT]`.
-use std::time::Duration;
-
 fn show(error: iris::Error) -> String {
     format!("{error:?}")
 }
@@ -11,11 +9,14 @@ fn main() -> Result<(), String> {
     let text = args.next().unwrap_or("hello".into());
     let port = args.next().map_or(Ok(55555), |port| port.parse()).or(Err("no port number"))?;
 
-    let (client, _) = iris::Client::attach(port, "", 0).map_err(show)?;
-    let timeout = Some(Duration::from_secs(1));
-    let (id, outcome) = client.request(&cluster, &Default::default(), text.as_bytes(), timeout).map_err(show)?;
-    let (_, payload) = client.wait(id, outcome, timeout).map_err(show)?;
-    client.close();
-    println!("{}", String::from_utf8_lossy(&payload));
+    let (mut client, read) = iris::Client::attach(port).map_err(show)?;
+    client.request(&cluster, &Default::default(), text.as_bytes(), 1000).map_err(show)?;
+    let outcome = loop {
+        if let Some((_, outcome)) = client.take(read()).map_err(show)? {
+            break outcome; // the only one: nothing else was asked
+        }
+    };
+    client.close(iris::CLOSED);
+    println!("{}", String::from_utf8_lossy(&outcome.map_err(show)?.1));
     Ok(())
 }
