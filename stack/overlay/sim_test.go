@@ -172,18 +172,6 @@ func (s *sim) until(limit time.Duration, what string, ok func() bool) time.Durat
 	s.t.Helper()
 	began := s.now
 	for !ok() {
-		if s.now.Sub(began) >= limit && len(s.alive()) < 15 {
-			for _, n := range s.alive() {
-				for key := range n.core.groups {
-					fmt.Println(n.alive, n.dump(key), n.viewed[key].IsZero())
-				}
-				for _, k := range n.core.table {
-					if k.peer == nil && s.byID[k.id].alive {
-						fmt.Printf("%x misses %x: %+v linked %v %v now %v\n", n.id[:2], k.id[:2], *k, n.linked[s.byID[k.id]] != nil, s.byID[k.id].linked[n] != nil, s.now)
-					}
-				}
-			}
-		}
 		require.Less(s.t, s.now.Sub(began), limit, what)
 		s.run(10 * time.Millisecond)
 	}
@@ -417,7 +405,7 @@ func (n *simNode) checkConfirmed(e confirmed) {
 	for _, o := range n.sim.alive() {
 		if _, watches := o.views[a.key]; watches && o != n && n.linked[o] != nil && o.whole[a.key] {
 			shown := uint32(o.view(a.key)[n.id])
-			require.Contains(n.sim.t, n.history[a.key][a.nth:], shown, "confirmed, but not in a view: %s / %s", n.dump(a.key), o.dump(a.key))
+			require.Contains(n.sim.t, n.history[a.key][a.nth:], shown, "confirmed, but not in a view")
 		}
 	}
 }
