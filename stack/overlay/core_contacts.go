@@ -131,19 +131,14 @@ func (c *core) makeRoom(id link.ID, seen time.Time, must bool) bool {
 		}
 		return w, n
 	}
-	if len(c.table) >= maxContacts {
-		w, _ := worst(c.table, false)
-		if w == nil {
-			return false
-		}
-		c.forgetContact(w)
-		return true
-	}
 	w, n := worst(c.bucket(prefix(c.self, id)), true)
-	switch {
-	case n < bucketSize || must:
-		return true
-	case w.failures == 0 && !w.seen.Before(seen):
+	if n < bucketSize || must {
+		if len(c.table) < maxContacts {
+			return true
+		}
+		w, _ = worst(c.table, false)
+	}
+	if w == nil || !must && w.failures == 0 && !w.seen.Before(seen) {
 		return false
 	}
 	c.forgetContact(w)

@@ -93,6 +93,7 @@ func (e broken) apply(c *core) {
 		return
 	}
 	c.emit(closeLink{p.link, closeProtocol})
+	p.left = false // whoever leaves is forgotten, and so would the ban be
 	c.drop(p, true)
 	p.contact.banned = c.now.Add(banTime)
 	p.contact.next = p.contact.banned
