@@ -192,7 +192,7 @@ func (c *core) tell(g *group, p *peer) {
 	g.promises = nil
 	if g.concerns() {
 		p.told[g] = true
-		c.watchSoon(p.heard.Add(pingSoon))
+		c.watchSoon(p, p.heard.Add(pingSoon))
 		return
 	}
 	delete(p.told, g)
