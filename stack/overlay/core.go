@@ -52,7 +52,8 @@ type core struct {
 type peer struct {
 	id      link.ID
 	contact *contact
-	link    uint64 // number of the link
+	link    uint64    // number of the link
+	watchAt time.Time // it does not have to be looked at before
 
 	since    time.Time // when the link came up
 	heard    time.Time // last sign of life

@@ -31,7 +31,11 @@ func (tick) apply(c *core) {
 	if !c.now.Before(c.watchAt) {
 		c.watchAt = c.now.Add(pingLate)
 		for i := len(c.peers) - 1; i >= 0; i-- { // one that is dropped was at i
-			c.watchOver(c.peers[i])
+			if p := c.peers[i]; c.now.Before(p.watchAt) {
+				c.watchSoon(p, p.watchAt)
+			} else {
+				c.watchOver(p)
+			}
 		}
 	}
 	c.expireQueries()
@@ -44,6 +48,7 @@ func (tick) apply(c *core) {
 
 // watchOver pings a peer, or gives it up. It sees to it that it is called again in time.
 func (c *core) watchOver(p *peer) {
+	p.watchAt = c.now.Add(pingLate)
 	every := c.pingEvery(p)
 	due := p.heard.Add(every - tickEvery/2) // to the nearest tick
 	talk := p.spoke.Add(max(every, talkEvery))
@@ -67,16 +72,19 @@ func (c *core) watchOver(p *peer) {
 	default:
 		due = p.pinged.Add(answerLimit / 2)
 	}
-	c.watchSoon(due)
+	c.watchSoon(p, due)
 	if p.asked.IsZero() {
-		c.watchSoon(talk)
+		c.watchSoon(p, talk)
 	} else {
-		c.watchSoon(p.asked.Add(stuckLimit))
+		c.watchSoon(p, p.asked.Add(stuckLimit))
 	}
 }
 
-// watchSoon has the peers looked at when one is due.
-func (c *core) watchSoon(due time.Time) {
+// watchSoon has a peer looked at when it is due.
+func (c *core) watchSoon(p *peer, due time.Time) {
+	if due.Before(p.watchAt) {
+		p.watchAt = due
+	}
 	if due.Before(c.watchAt) {
 		c.watchAt = due
 	}
@@ -103,7 +111,7 @@ func (c *core) suspect(p *peer) {
 	if p.pinged.IsZero() {
 		p.pinged, p.repinged = c.now, false
 		c.ping(p)
-		c.watchSoon(c.now)
+		c.watchSoon(p, c.now)
 	}
 }
 
@@ -127,6 +135,9 @@ func (c *core) forgiveStall() {
 
 // hear notes a sign of life: a packet.
 func (c *core) hear(p *peer) {
+	if !p.pinged.IsZero() { // it was to be looked at when its answer is due, which may be later than the next ping
+		c.watchSoon(p, c.now.Add(pingSoon-tickEvery/2))
+	}
 	p.heard, p.pinged = c.now, time.Time{}
 	p.contact.seen = c.now
 }
@@ -174,5 +185,5 @@ func (e used) apply(c *core) {
 // use notes that a link is in use, so that the peer matters.
 func (c *core) use(p *peer) {
 	p.used = c.now
-	c.watchSoon(p.heard.Add(pingSoon))
+	c.watchSoon(p, p.heard.Add(pingSoon))
 }

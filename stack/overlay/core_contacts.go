@@ -111,10 +111,16 @@ func dialable(addr netip.AddrPort) bool {
 
 // bucket is the part of the table that shares exactly n bits with this node.
 func (c *core) bucket(n int) []*contact {
-	// The table is sorted by distance: more bits in common come first.
-	first, _ := slices.BinarySearchFunc(c.table, n, func(k *contact, n int) int { return n - prefix(c.self, k.id) })
-	end, _ := slices.BinarySearchFunc(c.table, n-1, func(k *contact, n int) int { return n - prefix(c.self, k.id) })
+	first, end := c.span(n)
 	return c.table[first:end]
+}
+
+// span is where the bucket begins and ends in the table.
+func (c *core) span(n int) (first, end int) {
+	// The table is sorted by distance: more bits in common come first.
+	first, _ = slices.BinarySearchFunc(c.table, n, func(k *contact, n int) int { return n - prefix(c.self, k.id) })
+	end, _ = slices.BinarySearchFunc(c.table, n-1, func(k *contact, n int) int { return n - prefix(c.self, k.id) })
+	return first, end
 }
 
 // makeRoom lets the worst contact go where the one of id would be one too many.
@@ -190,16 +196,28 @@ func (c *core) info(k *contact) contactInfo {
 
 // nearest lists the contacts closest to target that ok accepts, the closest first.
 func (c *core) nearest(target link.ID, n int, ok func(*contact) bool) []*contact {
-	var list []*contact
-	for _, k := range c.table {
-		if !ok(k) || len(list) == n && closer(target, k.id, list[n-1].id) > 0 {
-			continue
+	list := make([]*contact, 0, n+1)
+	consider := func(part []*contact) {
+		for _, k := range part {
+			if !ok(k) || len(list) == n && closer(target, k.id, list[n-1].id) > 0 {
+				continue
+			}
+			i, _ := slices.BinarySearchFunc(list, k, func(a, b *contact) int { return closer(target, a.id, b.id) })
+			list = slices.Insert(list, i, k)
+			list = list[:min(len(list), n)]
 		}
-		i, _ := slices.BinarySearchFunc(list, k, func(a, b *contact) int { return closer(target, a.id, b.id) })
-		if len(list) == n {
-			list = list[:n-1]
-		}
-		list = slices.Insert(list, i, k)
+	}
+	// Who shares more bits with the target than this node does is closest, then who
+	// shares as many, which is who is closer to this node, then who shares fewer and fewer.
+	shared := prefix(c.self, target)
+	first, end := c.span(shared)
+	consider(c.table[first:end])
+	if len(list) < n {
+		consider(c.table[:first])
+	}
+	for len(list) < n && end < len(c.table) {
+		first, end = c.span(prefix(c.self, c.table[end].id))
+		consider(c.table[first:end])
 	}
 	return list
 }

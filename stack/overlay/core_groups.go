@@ -192,7 +192,7 @@ func (c *core) tell(g *group, p *peer) {
 	g.promises = nil
 	if g.concerns() {
 		p.told[g] = true
-		c.watchSoon(p.heard.Add(pingSoon))
+		c.watchSoon(p, p.heard.Add(pingSoon))
 		return
 	}
 	delete(p.told, g)
@@ -312,7 +312,12 @@ func (c *core) settleOn(g *group, keeper link.ID) {
 		c.tellSelf(g)
 		return
 	}
-	c.tell(g, c.peer(keeper))
+	p := c.peer(keeper)
+	again := p.told[g] // it was left for another one, and has not been told so: its views were not heeded since
+	c.tell(g, p)
+	if again {
+		c.owe(p, ofStance, g, nil).again = true
+	}
 }
 
 // found ends looking for a keeper. A new one is looked at again soon, and later more and

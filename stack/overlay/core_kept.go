@@ -140,7 +140,7 @@ func (c *core) takeStance(p *peer, s stance, pr *promise) {
 	} else {
 		k.attached.add(p)
 		p.tells[g] = true
-		c.watchSoon(p.heard.Add(pingSoon))
+		c.watchSoon(p, p.heard.Add(pingSoon))
 	}
 	if fresh {
 		c.stale = true

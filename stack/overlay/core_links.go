@@ -35,7 +35,7 @@ func (e linkUp) apply(c *core) {
 	i, _ := c.find(e.id)
 	c.peers = slices.Insert(c.peers, i, p)
 	c.links[e.link] = p
-	c.watchSoon(c.now)
+	c.watchSoon(p, c.now)
 	k.peer, k.failures, k.tried, k.lost, k.until = p, 0, true, time.Time{}, time.Time{}
 	c.stale = true
 	if c.leaving {
@@ -119,7 +119,11 @@ func (c *core) drop(p *peer, gone bool) {
 	k := p.contact
 	k.peer = nil
 	c.stale = true
-	c.watchAt = c.now // where few are left, they matter
+	if len(c.peers) <= fewPeers { // now they matter
+		for _, q := range c.peers {
+			c.watchSoon(q, c.now)
+		}
+	}
 	c.detach(p)
 	c.abandon(p, gone)
 	if gone {

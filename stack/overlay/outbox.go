@@ -54,6 +54,7 @@ type parcel struct {
 	nodes    []link.ID
 	has      map[link.ID]bool
 	first    bool // a view from the start
+	again    bool // a stance as if it had not been told before
 	promises []*promise
 }
 
@@ -160,8 +161,14 @@ func (c *core) packStances(p *peer, s *sent) message {
 		if bytes += stanceSize + len(o.owed[0].group.Name); bytes > maxTold {
 			break
 		}
+		if o.owed[0].again && len(m.list) == maxStances-1 {
+			break
+		}
 		b := o.next()
 		s.parcels = append(s.parcels, b)
+		if b.again {
+			m.list = append(m.list, stance{group: b.group.Group, gone: true})
+		}
 		m.list = append(m.list, c.stanceTo(p, b.group))
 	}
 	return m
