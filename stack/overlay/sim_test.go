@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"flag"
@@ -318,14 +317,6 @@ func (n *simNode) announce(g Group, count uint32) uint64 {
 	return n.lastBatch
 }
 
-// reach links to a node as sending to it would; then learns whether there is a link.
-func (n *simNode) reach(id link.ID, then func(ok bool)) {
-	n.reaching[id] = append(n.reaching[id], then)
-	if len(n.reaching[id]) == 1 {
-		n.step(reach{id})
-	}
-}
-
 func (n *simNode) step(e event) {
 	for _, e := range n.core.step(n.sim.now, e) {
 		n.perform(e)
@@ -523,16 +514,4 @@ func (s *sim) breakLink() {
 		}
 		return
 	}
-}
-
-// median of a list, and its value at a share of it.
-func median(list []int) int { return quantile(list, 0.5) }
-
-func quantile[T cmp.Ordered](list []T, share float64) T {
-	if len(list) == 0 {
-		var zero T
-		return zero
-	}
-	list = slices.Sorted(slices.Values(list))
-	return list[min(len(list)-1, int(share*float64(len(list))))]
 }
