@@ -213,7 +213,12 @@ func (c *core) show(node link.ID) {
 // repush hands over the views that a node may be in.
 func (c *core) repush(node link.ID) {
 	for _, g := range c.all() {
-		if g.watch {
+		if !g.watch {
+			continue
+		}
+		_, known := g.member(node)
+		_, shown := slices.BinarySearchFunc(g.shown, node, func(m Member, id link.ID) int { return m.Node.Compare(id) })
+		if known || shown {
 			c.push(g)
 		}
 	}

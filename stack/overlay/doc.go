@@ -106,7 +106,7 @@
 // moved: the sender should not be the receiver's keeper of the group, others are closer.
 //
 // release: the sender does not need the link and sends nothing more on it; the receiver closes it, or answers
-// keep. If both have sent one, that of the higher id counts as not sent.
+// keep. If both have sent one, that of the lower id counts as not sent.
 //
 // leaving: the sender hosts and keeps nothing any more and is about to end. Nobody dials it again, and what it
 // tells after this is not looked at.
