@@ -146,6 +146,10 @@ func (release) receive(c *core, p *peer) error {
 	}
 	if c.needs(p) {
 		c.send(p, keep{})
+		if !p.offered.IsZero() { // this node's own offer will not be answered
+			p.offered = time.Time{}
+			c.emit(resumeLink{p.link})
+		}
 		return nil
 	}
 	c.emit(giveUpLink{p.link})
