@@ -188,7 +188,7 @@ func (c *core) takeShare(p *peer, s share, pr *promise) {
 		if !r.addr.IsValid() {
 			r.addr = p.contact.addrs[0]
 		}
-		c.takeRecord(g, record{r.node, r.addr, r.version, r.count, p.id}, pr)
+		c.takeRecord(g, record{node: r.node, addr: r.addr, version: r.version, count: r.count, by: p.id}, pr)
 	}
 	k.heardFrom(p)
 }

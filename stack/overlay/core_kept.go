@@ -40,8 +40,9 @@ type record struct {
 	node    link.ID
 	addr    netip.AddrPort
 	version uint64
-	count   uint32  // 0: it left
-	by      link.ID // the keeper that it told, which answers for it; zero: nobody does
+	count   uint32    // 0: it left
+	by      link.ID   // the keeper that it told, which answers for it; zero: nobody does
+	lapses  time.Time // when nobody answers for it, or its node left
 }
 
 // A watcher gets the view of a group.
@@ -61,6 +62,17 @@ type lapse struct {
 
 // lapses are in the order of their times each.
 type lapses struct{ orphans, tombs []lapse }
+
+// lapse lets a record lapse after a time, and no sooner.
+func (c *core) lapse(list *[]lapse, after time.Duration, g *group, r *record) {
+	r.lapses = c.now.Add(after)
+	*list = append(*list, lapse{r.lapses, g, r})
+}
+
+// holds tells whether a record lapses now: it was not renewed.
+func (l lapse) holds() bool {
+	return l.g.kept != nil && l.g.kept.records[l.r.node] == l.r && l.r.lapses.Equal(l.at)
+}
 
 // A peerSet is a set of peers, sorted by id.
 type peerSet []*peer
@@ -153,7 +165,7 @@ func (c *core) takeStance(p *peer, s stance, pr *promise) {
 		}
 		return
 	}
-	c.takeRecord(g, record{p.id, p.contact.addrs[0], s.version, s.count, c.self}, pr)
+	c.takeRecord(g, record{node: p.id, addr: p.contact.addrs[0], version: s.version, count: s.count, by: c.self}, pr)
 	switch w := k.watchers[p]; {
 	case !s.watch:
 		k.unwatch(p)
@@ -184,7 +196,7 @@ func (c *core) tellSelf(g *group) {
 	if fresh {
 		c.meetKeepers(g, pr)
 	}
-	c.takeRecord(g, record{c.self, netip.AddrPort{}, g.version, g.count, c.self}, pr)
+	c.takeRecord(g, record{node: c.self, version: g.version, count: g.count, by: c.self}, pr)
 	c.push(g)
 	pr.release()
 }
@@ -237,7 +249,7 @@ func (c *core) takeRecord(g *group, r record, pr *promise) {
 func (c *core) changedRecord(g *group, r *record, before uint32, pr *promise) {
 	k := g.kept
 	if r.count == 0 {
-		c.lapses.tombs = append(c.lapses.tombs, lapse{c.now.Add(tombTime), g, r})
+		c.lapse(&c.lapses.tombs, tombTime, g, r)
 	}
 	if r.count == before {
 		return
@@ -262,14 +274,16 @@ func (c *core) changedRecord(g *group, r *record, before uint32, pr *promise) {
 // orphan keeps a record for a while that nobody answers for.
 func (c *core) orphan(g *group, r *record) {
 	r.by = link.ID{}
-	c.lapses.orphans = append(c.lapses.orphans, lapse{c.now.Add(orphanTime), g, r})
+	if r.count > 0 {
+		c.lapse(&c.lapses.orphans, orphanTime, g, r)
+	}
 }
 
 // expireRecords ends orphans that nobody has adopted, and forgets who left long ago.
 func (c *core) expireRecords() {
 	for l := &c.lapses.orphans; len(*l) > 0 && !c.now.Before((*l)[0].at); *l = (*l)[1:] {
 		g, r := (*l)[0].g, (*l)[0].r
-		if g.kept != nil && g.kept.records[r.node] == r && r.by == (link.ID{}) && r.count > 0 {
+		if (*l)[0].holds() && r.by == (link.ID{}) && r.count > 0 {
 			before := r.count
 			r.count = 0
 			c.changedRecord(g, r, before, nil)
@@ -277,7 +291,7 @@ func (c *core) expireRecords() {
 	}
 	for l := &c.lapses.tombs; len(*l) > 0 && !c.now.Before((*l)[0].at); *l = (*l)[1:] {
 		g, r := (*l)[0].g, (*l)[0].r
-		if g.kept != nil && g.kept.records[r.node] == r && r.count == 0 {
+		if (*l)[0].holds() && r.count == 0 {
 			delete(g.kept.records, r.node)
 		}
 	}
@@ -290,7 +304,7 @@ func (c *core) detach(p *peer) {
 		k.attached.remove(p)
 		k.unwatch(p)
 		if r := k.records[p.id]; r != nil && r.by == c.self && r.count > 0 {
-			c.takeRecord(g, record{r.node, r.addr, r.version, 0, c.self}, nil)
+			c.takeRecord(g, record{node: r.node, addr: r.addr, version: r.version, by: c.self}, nil)
 		}
 	}
 	for _, g := range p.keeps.sorted() {

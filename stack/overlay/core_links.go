@@ -150,7 +150,7 @@ func (release) receive(c *core, p *peer) error {
 	}
 	if c.needs(p) {
 		c.send(p, keep{})
-		if !p.offered.IsZero() { // not any more
+		if !p.offered.IsZero() { // this node's own offer will not be answered
 			p.offered = time.Time{}
 			c.emit(resumeLink{p.link})
 		}

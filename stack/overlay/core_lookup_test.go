@@ -20,6 +20,13 @@ type neighbourhood struct {
 
 	target link.ID // of the lookup that is looked at
 	asked  []link.ID
+	said   []said
+}
+
+// said is what the core has said to a node.
+type said struct {
+	to  link.ID
+	msg message
 }
 
 func newNeighbourhood(r *rig) *neighbourhood {
@@ -41,6 +48,11 @@ func (n *neighbourhood) serve(effects []effect) {
 		case sendControl:
 			m, err := parseMessage(e.msg)
 			require.NoError(n.t, err)
+			for id, l := range n.links {
+				if l == e.link {
+					n.said = append(n.said, said{id, m})
+				}
+			}
 			if f, ok := m.(find); ok && f.nonce != 0 {
 				effects = append(effects, n.answer(e.link, f)...)
 			}

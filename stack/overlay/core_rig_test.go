@@ -54,12 +54,14 @@ func (r *rig) hear(from link.ID, m message) []effect {
 func (r *rig) pass(d time.Duration) (effects []effect) {
 	for end := r.now.Add(d); r.now.Before(end); {
 		r.now = r.now.Add(tickEvery)
+		var now []effect
 		for _, number := range r.links {
-			effects = append(effects, r.step(alive{number, false})...)
+			now = append(now, r.step(alive{number, false})...)
 		}
-		effects = append(effects, r.step(tick{})...)
+		now = append(now, r.step(tick{})...)
+		effects = append(effects, now...)
 		for id := range r.links {
-			for _, m := range sentTo[ping](r, id, effects) {
+			for _, m := range sentTo[ping](r, id, now) {
 				if p := r.c.peer(id); p != nil && !p.asked.IsZero() {
 					r.hear(id, pong(m))
 				}

@@ -21,14 +21,20 @@ func (k *kept) around(id link.ID) []*record {
 		return k.members
 	}
 	n := len(k.members)
-	at, _ := slices.BinarySearchFunc(k.members, id, func(m *record, id link.ID) int { return m.node.Compare(id) })
+	at, found := slices.BinarySearchFunc(k.members, id, func(m *record, id link.ID) int { return m.node.Compare(id) })
 	chosen := map[int]bool{}
-	for i := range beside + 1 { // one more ahead, in case the watcher is a member
+	behind := beside
+	if found { // the watcher itself does not count
+		behind++
+	}
+	for i := range behind {
 		chosen[(at+i)%n] = true
-		chosen[(at-i+n)%n] = true
+	}
+	for i := range beside {
+		chosen[(at-1-i+n)%n] = true
 	}
 	// The first member at or behind id + 2^j*(4+m)/4, from where they are sparse.
-	last := k.members[(at+beside)%n].node
+	last := k.members[(at+behind-1)%n].node
 	for j := range 256 {
 		for m := range fingers {
 			point, ok := ahead(id, j, m)

@@ -13,7 +13,10 @@ import (
 
 // A fakeNet carries links in memory, between overlays of one synctest bubble.
 type fakeNet struct {
-	mu       sync.Mutex
+	latency func() time.Duration // of dials and messages; nil: none
+	dials   sync.Mutex           // one link at a time comes about
+
+	mu       sync.Mutex // guards the field below
 	carriers map[netip.AddrPort]*fakeCarrier
 }
 
@@ -67,6 +70,18 @@ func (f *fakeCarrier) Dial(ctx context.Context, id link.ID, addr netip.AddrPort)
 	if to == nil || to.id != id {
 		return errors.New("nobody there")
 	}
+	if f.net.latency != nil {
+		select {
+		case <-time.After(f.net.latency()):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.net.dials.Lock()
+	defer f.net.dials.Unlock()
+	if f.linkedTo(id) {
+		return nil
+	}
 	a, b := newFakeConn(to), newFakeConn(f)
 	a.other, b.other = b, a
 	if !to.serve(b) {
@@ -77,6 +92,21 @@ func (f *fakeCarrier) Dial(ctx context.Context, id link.ID, addr netip.AddrPort)
 		return errors.New("not running")
 	}
 	return nil
+}
+
+func (f *fakeCarrier) linkedTo(id link.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		select {
+		case <-c.done:
+		default:
+			if c.Peer() == id {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // serve leads a link through its life, as link.Transport does.
@@ -126,6 +156,7 @@ type fakeConn struct {
 type fakeMessage struct {
 	control bool
 	bytes   []byte
+	due     time.Time // there, if what was sent before is
 }
 
 func newFakeConn(at *fakeCarrier) *fakeConn {
@@ -138,6 +169,7 @@ func (c *fakeConn) deliver(o *Overlay) {
 		case <-c.done:
 			return
 		case m := <-c.in:
+			time.Sleep(time.Until(m.due)) // or at once
 			select {
 			case <-c.mute:
 				continue
@@ -177,13 +209,16 @@ func (c *fakeConn) OpenStream(context.Context, link.StreamHandler) (*link.Stream
 	return nil, errors.New("no streams")
 }
 
-func (c *fakeConn) SendControl(msg []byte) error { return c.send(fakeMessage{true, msg}) }
+func (c *fakeConn) SendControl(msg []byte) error { return c.send(fakeMessage{control: true, bytes: msg}) }
 
 func (c *fakeConn) Send(_ *link.Turn, _ uint64, head, body []byte) error {
-	return c.send(fakeMessage{false, append(append([]byte(nil), head...), body...)})
+	return c.send(fakeMessage{bytes: append(append([]byte(nil), head...), body...)})
 }
 
 func (c *fakeConn) send(m fakeMessage) error {
+	if c.at.net != nil && c.at.net.latency != nil {
+		m.due = time.Now().Add(c.at.net.latency())
+	}
 	select {
 	case <-c.done:
 		return errors.New("closed")

@@ -39,8 +39,12 @@ func run(t *testing.T, network *fakeNet, i byte) *running {
 		require.NoError(t, err)
 		return runOverlay(t, o)
 	}
-	carrier := network.carrier(idOf(uint64(i)), addrOf(i))
-	r := runOverlay(t, newOverlay(Config{Self: idOf(uint64(i))}, carrier))
+	return runAs(t, network, idOf(uint64(i)), i)
+}
+
+func runAs(t *testing.T, network *fakeNet, id link.ID, i byte) *running {
+	carrier := network.carrier(id, addrOf(i))
+	r := runOverlay(t, newOverlay(Config{Self: id}, carrier))
 	r.carrier = carrier
 	return r
 }
