@@ -299,5 +299,5 @@ func (sc *scenario) expect(at string, w []string) {
 		},
 	}[w[0]]
 	require.NotNil(sc.t, what, at)
-	sc.until(sc.duration(at, w, 2), at, what)
+	sc.t.Log(at, sc.until(sc.duration(at, w, 2), at, what))
 }
