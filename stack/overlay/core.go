@@ -64,6 +64,7 @@ type peer struct {
 	sequence uint64    // of the last ping
 	used     time.Time // last message of the layers above
 	needed   bool      // as of the last review
+	guarded  bool      // it keeps itself in a group that this node shows, as of the last review
 	offered  time.Time // when this node offered to give the link up
 	greeted  bool      // it has told whom it knows near this node
 	left     bool      // it is about to end

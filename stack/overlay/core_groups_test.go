@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -31,5 +32,35 @@ func TestKeeperThatIsLeftAndChosenAgainShowsAllAnew(t *testing.T) {
 			n.step(do(func(c *core) { c.settleOn(g, c.self) }))
 			s.run(20 * time.Millisecond)
 		}
+	})
+}
+
+func (g *group) attached() peerSet {
+	if g.kept == nil {
+		return nil
+	}
+	return g.kept.attached
+}
+
+// Who lost its keeper does not wait for it to answer because others tell of it still.
+func TestNodesThatLostTheirKeeperFindAnotherAtOnce(t *testing.T) {
+	simulate(t, 20, func(s *sim) {
+		nodes := s.mesh(16, demo)
+		for _, n := range nodes {
+			n.announce(demoGroup, 1)
+		}
+		s.run(3 * time.Second)
+		dead := slices.MaxFunc(nodes, func(a, b *simNode) int {
+			return len(a.core.groups[demo].attached()) - len(b.core.groups[demo].attached())
+		})
+		dead.kill()
+		s.until(time.Second, "all have another keeper", func() bool {
+			for _, n := range s.alive() {
+				if k := n.core.groups[demo].keeper; s.byID[k] == nil || !s.byID[k].alive {
+					return false
+				}
+			}
+			return true
+		})
 	})
 }

@@ -124,11 +124,6 @@ func (c *core) drop(p *peer, gone bool) {
 			c.watchSoon(q, c.now)
 		}
 	}
-	c.detach(p)
-	c.abandon(p, gone)
-	if gone {
-		c.hide(p.id)
-	}
 	switch {
 	case p.left:
 		c.forgetContact(k)
@@ -138,6 +133,11 @@ func (c *core) drop(p *peer, gone bool) {
 		c.dialSoon(k)
 	default:
 		k.tried = true
+	}
+	c.detach(p) // it is not among those that may take its place
+	c.abandon(p, gone)
+	if gone {
+		c.hide(p.id)
 	}
 	c.failQueries(p.id)
 	c.emit(lost{p.id})

@@ -16,11 +16,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "replay simulations with this seed alone")
+var (
+	seedFlag  = flag.Uint64("seed", 0, "replay simulations with this seed alone")
+	seedsFlag = flag.Int("seeds", 0, "run simulations with so many seeds each")
+)
 
 // simulate runs a story once per seed. A failure prints how to replay it.
 func simulate(t *testing.T, seeds int, story func(s *sim)) {
 	first, last := uint64(1), uint64(seeds)
+	if *seedsFlag != 0 {
+		last = uint64(*seedsFlag)
+	}
 	if *seedFlag != 0 {
 		first, last = *seedFlag, *seedFlag
 	}
@@ -51,6 +57,9 @@ type sim struct {
 	cut       func(a, b *simNode) bool // a hears nothing of b, nor b of a
 	holding   []*simEnd                // that hold messages back
 	lostAt    []simLoss
+	alarms    []simLoss // peers that were given up as silent
+	onView    func(n *simNode, key Key)
+	loss      float64 // share of messages that have to be sent again, and come resend later
 	dials     int
 	dialFails int
 	stable    bool // nobody comes or goes: confirmations are checked
@@ -116,7 +125,7 @@ type simEnd struct {
 }
 
 type simEvent struct {
-	at  time.Time
+	at  int64 // nanoseconds
 	nth int
 	to  *simNode // nil: the world
 	do  func()
@@ -127,7 +136,7 @@ type simQueue []simEvent
 func (q simQueue) Len() int      { return len(q) }
 func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q simQueue) Less(i, j int) bool {
-	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].nth < q[j].nth
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].nth < q[j].nth
 }
 func (q *simQueue) Push(x any) { *q = append(*q, x.(simEvent)) }
 func (q *simQueue) Pop() any {
@@ -138,15 +147,15 @@ func (q *simQueue) Pop() any {
 
 func (s *sim) post(at time.Time, to *simNode, do func()) {
 	s.posted++
-	heap.Push(&s.queue, simEvent{at, s.posted, to, do})
+	heap.Push(&s.queue, simEvent{at.UnixNano(), s.posted, to, do})
 }
 
 // run lets d pass.
 func (s *sim) run(d time.Duration) {
 	end := s.now.Add(d)
-	for len(s.queue) > 0 && !s.queue[0].at.After(end) {
+	for last := end.UnixNano(); len(s.queue) > 0 && s.queue[0].at <= last; {
 		e := heap.Pop(&s.queue).(simEvent)
-		s.now = e.at
+		s.now = time.Unix(0, e.at)
 		switch {
 		case e.to == nil:
 			e.do()
@@ -317,6 +326,14 @@ func (n *simNode) announce(g Group, count uint32) uint64 {
 	return n.lastBatch
 }
 
+// reach links to a node as sending to it would; then learns whether there is a link.
+func (n *simNode) reach(id link.ID, then func(ok bool)) {
+	n.reaching[id] = append(n.reaching[id], then)
+	if len(n.reaching[id]) == 1 {
+		n.step(reach{id})
+	}
+}
+
 func (n *simNode) step(e event) {
 	for _, e := range n.core.step(n.sim.now, e) {
 		n.perform(e)
@@ -332,6 +349,7 @@ func (n *simNode) perform(e effect) {
 	case closeLink:
 		require.Equal(n.sim.t, closeSilent, e.why, "no core breaks the protocol")
 		if end := n.ends[e.link]; end != nil {
+			n.sim.alarms = append(n.sim.alarms, simLoss{n.sim.now, n, end.other.node})
 			end.close(false)
 		}
 	case offerLink:
@@ -354,6 +372,9 @@ func (n *simNode) perform(e effect) {
 		if n.viewed[e.group].IsZero() {
 			n.viewed[e.group] = n.sim.now
 		}
+		if n.sim.onView != nil {
+			n.sim.onView(n, e.group)
+		}
 	case lost:
 		n.checkLost(e)
 	case confirmed:
@@ -361,20 +382,6 @@ func (n *simNode) perform(e effect) {
 	case settled:
 		n.settled = true
 	}
-}
-
-// wireCost is what carries a message: headers of IP, UDP and QUIC, its tag, and a share
-// of an acknowledgement.
-const wireCost = 90
-
-func (n *simNode) sendControl(e sendControl) {
-	n.sent += len(e.msg) + wireCost
-	n.messages++
-	end := n.ends[e.link]
-	if end == nil { // it ends, which the core does not know yet
-		return
-	}
-	end.send(func(at *simEnd) { at.node.step(control{at.number, e.msg}) })
 }
 
 func (n *simNode) checkLost(e lost) {
@@ -398,120 +405,5 @@ func (n *simNode) checkConfirmed(e confirmed) {
 			shown := uint32(o.view(a.key)[n.id])
 			require.Contains(n.sim.t, n.history[a.key][a.nth:], shown, "confirmed, but not in a view")
 		}
-	}
-}
-
-func (s *sim) dial(from *simNode, e dial) {
-	s.dials++
-	fail := func(after time.Duration) {
-		s.dialFails++
-		s.post(s.now.Add(after), from, func() { from.step(dialled{e.id, false}) })
-	}
-	to := s.byAddr[e.addr]
-	if to == nil || !to.alive || s.cut(from, to) {
-		fail(time.Second)
-		return
-	}
-	s.post(s.now.Add(3*s.latency(from, to)), nil, func() {
-		if !to.alive || s.now.Before(to.stalled) {
-			fail(3 * time.Second)
-			return
-		}
-		if to.id != e.id || from.linked[to] != nil || to.linked[from] != nil {
-			fail(s.latency(from, to))
-			return
-		}
-		if !from.alive {
-			return
-		}
-		a, b := from.newEnd(), to.newEnd()
-		a.other, b.other = b, a
-		from.linked[to], to.linked[from] = a, b
-		b.last = s.now.Add(s.latency(to, from))
-		s.post(b.last, from, func() {
-			if a.open {
-				from.step(linkUp{a.number, to.id, to.addr})
-			}
-			from.step(dialled{e.id, a.open})
-		})
-		to.step(linkUp{b.number, from.id, from.addr})
-	})
-}
-
-func (n *simNode) newEnd() *simEnd {
-	n.lastLink++
-	end := &simEnd{node: n, number: n.lastLink, open: true}
-	n.ends[end.number] = end
-	return end
-}
-
-// send delivers to the other end, in order.
-func (e *simEnd) send(deliver func(at *simEnd)) {
-	s := e.node.sim
-	if !e.open {
-		return
-	}
-	if len(e.held) > 0 || s.cut(e.node, e.other.node) {
-		if len(e.held) == 0 {
-			s.holding = append(s.holding, e)
-		}
-		e.held = append(e.held, deliver)
-		return
-	}
-	if at := s.now.Add(s.latency(e.node, e.other.node)); at.After(e.last) {
-		e.last = at
-	}
-	s.post(e.last, e.other.node, func() {
-		if e.other.open {
-			deliver(e.other)
-		}
-	})
-}
-
-// close ends the link at this end at once and at the other by a message.
-func (e *simEnd) close(idle bool) {
-	e.send(func(at *simEnd) {
-		at.shut()
-		at.node.step(linkDown{at.number, idle})
-	})
-	e.shut()
-}
-
-func (e *simEnd) shut() {
-	e.open = false
-	delete(e.node.ends, e.number)
-	if e.node.linked[e.other.node] == e {
-		delete(e.node.linked, e.other.node)
-	}
-}
-
-// heal ends all partitions: held messages go on their way.
-func (s *sim) heal() {
-	s.cut = func(a, b *simNode) bool { return false }
-	holding := s.holding
-	s.holding = nil
-	for _, e := range holding {
-		held, open := e.held, e.open
-		e.held, e.open = nil, true
-		for _, deliver := range held {
-			e.send(deliver)
-		}
-		e.open = open
-	}
-}
-
-// breakLink ends a random link at both ends, as a reset would.
-func (s *sim) breakLink() {
-	n := s.alive()[s.rng.IntN(len(s.alive()))]
-	for _, number := range slices.Sorted(maps.Keys(n.ends)) {
-		e := n.ends[number]
-		if !e.open || !e.other.open || !e.other.node.alive || s.rng.IntN(3) > 0 {
-			continue
-		}
-		for _, end := range []*simEnd{e, e.other} {
-			end.shut()
-			s.post(s.now.Add(s.latency(n, n)), end.node, func() { end.node.step(linkDown{end.number, false}) })
-		}
-		return
 	}
 }
