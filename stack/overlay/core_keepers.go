@@ -69,22 +69,27 @@ func (c *core) becomeReady(g *group, k *kept) {
 	c.push(g)
 }
 
-// meet makes a peer a fellow keeper of a group, and tells it what this node answers for.
-// It returns false if it is one already.
+// meet makes a peer a fellow keeper of a group, tells it what this node answers for, and
+// asks for the same. It returns false if it is one already.
 func (c *core) meet(g *group, p *peer, pr *promise) bool {
-	k := g.kept
-	if k.co.has(p) || p.left {
+	if g.kept.co.has(p) || p.left {
 		return false
 	}
-	k.co.add(p)
+	c.tellAll(g, p, pr).anew = true
+	return true
+}
+
+// tellAll makes a peer a fellow keeper, and owes it all that this node answers for.
+func (c *core) tellAll(g *group, p *peer, pr *promise) *parcel {
+	g.kept.co.add(p)
 	p.keeps[g] = true
 	b := c.owe(p, ofReplica, g, pr)
-	for _, m := range k.members {
+	for _, m := range g.kept.members {
 		if m.by == c.self {
 			b.about(m.node)
 		}
 	}
-	return true
+	return b
 }
 
 // meetNew makes a new peer a fellow keeper of the groups that it should keep.
@@ -179,7 +184,11 @@ func (c *core) takeShare(p *peer, s share, pr *promise) {
 	g := c.group(s.group)
 	k, fresh := c.keep(g)
 	delete(k.shunned, p.id)
-	c.meet(g, p, nil)
+	if s.anew && !p.left {
+		c.tellAll(g, p, nil)
+	} else {
+		c.meet(g, p, nil)
+	}
 	if fresh {
 		c.stale = true
 		c.meetKeepers(g, nil)

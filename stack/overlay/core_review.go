@@ -78,10 +78,13 @@ func (c *core) wantClose() int {
 		if n == closePeers {
 			break
 		}
-		if k.usable() {
+		switch {
+		case k.usable():
 			k.require()
 			n++
 			reach = prefix(c.self, k.id)
+		case k.peer == nil && c.now.Sub(k.seen) < freshFor:
+			k.wanted = true // it may be that only this node could not reach it
 		}
 	}
 	if n < closePeers {

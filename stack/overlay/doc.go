@@ -78,7 +78,7 @@
 //	find     | 3 | nonce u32 | target 32 |
 //	found    | 4 | nonce u32 | n u8 | n × contact |
 //	stances  | 5 | sequence u64 | n u16 | n × ( group | flags u8 | version u64 | count u32 ) |
-//	replica  | 6 | sequence u64 | n u16 | n × ( group | keeping u8 | m u16 | m × ( id 32 | address | version u64 | count u32 ) ) |
+//	replica  | 6 | sequence u64 | n u16 | n × ( group | flags u8 | m u16 | m × ( id 32 | address | version u64 | count u32 ) ) |
 //	view     | 7 | sequence u64 | flags u8 | key 32 | n u16 | n × ( id 32 | address | count u32 ) |
 //	ack      | 8 | sequence u64 |
 //	moved    | 9 | key 32 | n u8 | n × contact |
@@ -98,8 +98,8 @@
 // minutes. A new link begins with a found of nonce 0 both ways: the contacts closest to the receiver.
 //
 // stances: n ≤ 512; flags 1: it watches, 2: it tells another keeper from now on. The version rises.
-// replica: what the sender answers for; n ≤ 512, all m together ≤ 512; keeping 0, with m = 0: it keeps the
-// group no longer. view: n ≤ 512; flags 1: what was told before is void, 2: these are all; count 0: no
+// replica: what the sender answers for; n ≤ 512, all m together ≤ 512; flags 1: it keeps the group, or else, with m
+// = 0, no longer, 2: the receiver is to tell all that it answers for. view: n ≤ 512; flags 1: what was told before is void, 2: these are all; count 0: no
 // member any more. Each of these is acknowledged, in any order, when what it says is shown as far as the
 // receiver sees to that; a sender keeps at most 16 unacknowledged.
 //

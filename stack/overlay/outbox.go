@@ -54,6 +54,7 @@ type parcel struct {
 	nodes    []link.ID
 	has      map[link.ID]bool
 	first    bool // a view from the start
+	anew     bool // records, and the peer is to tell its own
 	again    bool // a stance as if it had not been told before
 	promises []*promise
 }
@@ -185,6 +186,7 @@ func (c *core) packReplica(p *peer, s *sent) message {
 		b := o.next()
 		s.parcels = append(s.parcels, b)
 		sh := share{group: b.group.Group, keeping: b.group.kept != nil && b.group.kept.co.has(p)}
+		sh.anew = sh.keeping && b.anew
 		now, later := b.split(maxReplicas - records)
 		for _, node := range now {
 			if r := b.group.kept; sh.keeping && r.records[node] != nil {

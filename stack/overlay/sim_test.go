@@ -385,7 +385,7 @@ func (n *simNode) perform(e effect) {
 }
 
 func (n *simNode) checkLost(e lost) {
-	if who := n.sim.byID[e.peer]; !who.alive {
+	if _, gone := n.core.down[e.peer]; gone { // not only the link was given up
 		for key := range n.views {
 			require.NotContains(n.sim.t, n.view(key), e.peer, "views without a peer come before the news that it is lost")
 		}

@@ -105,6 +105,7 @@ type stance struct {
 type share struct {
 	group   Group
 	keeping bool // false: it keeps the group no longer
+	anew    bool // it knows nothing yet of what the receiver answers for
 	list    []replicated
 }
 
@@ -201,7 +202,7 @@ func (m replica) appendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(append(b, typeReplica), m.sequence)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.list)))
 	for _, s := range m.list {
-		b = append(appendGroup(b, s.group), flags(s.keeping))
+		b = append(appendGroup(b, s.group), flags(s.keeping, s.anew))
 		b = binary.BigEndian.AppendUint16(b, uint16(len(s.list)))
 		for _, r := range s.list {
 			b = appendAddr(append(b, r.node[:]...), r.addr)
