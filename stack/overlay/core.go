@@ -71,6 +71,7 @@ type peer struct {
 	told   groupSet // groups whose stance this node tells it
 	tells  groupSet // groups whose stance it tells this node
 	keeps  groupSet // groups that both keep
+	hosts  groupSet // those of them that it is a member of, which it tells nobody but itself
 }
 
 // An event is something that happens to the core.

@@ -209,7 +209,9 @@ func (c *fakeConn) OpenStream(context.Context, link.StreamHandler) (*link.Stream
 	return nil, errors.New("no streams")
 }
 
-func (c *fakeConn) SendControl(msg []byte) error { return c.send(fakeMessage{control: true, bytes: msg}) }
+func (c *fakeConn) SendControl(msg []byte) error {
+	return c.send(fakeMessage{control: true, bytes: msg})
+}
 
 func (c *fakeConn) Send(_ *link.Turn, _ uint64, head, body []byte) error {
 	return c.send(fakeMessage{bytes: append(append([]byte(nil), head...), body...)})
