@@ -64,7 +64,6 @@ type peer struct {
 	sequence uint64    // of the last ping
 	used     time.Time // last message of the layers above
 	needed   bool      // as of the last review
-	guarded  bool      // it keeps itself in a group that this node shows, as of the last review
 	offered  time.Time // when this node offered to give the link up
 	greeted  bool      // it has told whom it knows near this node
 	left     bool      // it is about to end
@@ -73,6 +72,7 @@ type peer struct {
 	told   groupSet // groups whose stance this node tells it
 	tells  groupSet // groups whose stance it tells this node
 	keeps  groupSet // groups that both keep
+	hosts  groupSet // those of them that it is a member of, which it tells nobody but itself
 }
 
 // An event is something that happens to the core.

@@ -100,7 +100,7 @@ func (c *core) ping(p *peer) {
 
 // pingEvery is how long a peer may be silent before it is pinged.
 func (c *core) pingEvery(p *peer) time.Duration {
-	if len(c.peers) <= fewPeers || len(p.told) > 0 || len(p.tells) > 0 || p.guarded || c.now.Sub(p.used) < usedLately {
+	if len(c.peers) <= fewPeers || len(p.told)+len(p.tells)+len(p.hosts) > 0 || c.now.Sub(p.used) < usedLately {
 		return pingSoon
 	}
 	return pingLate

@@ -187,11 +187,7 @@ func (k *contact) usable() bool {
 
 // info tells others of a contact.
 func (c *core) info(k *contact) contactInfo {
-	age := time.Duration(0)
-	if k.peer == nil {
-		age = c.now.Sub(k.seen)
-	}
-	return contactInfo{k.id, uint8(min(age/time.Second, 255)), k.addrs}
+	return contactInfo{k.id, uint8(min(c.now.Sub(k.seen)/time.Second, 255)), k.addrs}
 }
 
 // nearest lists the contacts closest to target that ok accepts, the closest first.

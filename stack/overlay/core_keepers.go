@@ -151,6 +151,7 @@ func (c *core) endKeeping(g *group) {
 	}
 	for _, p := range slices.Clone(g.kept.co) {
 		delete(p.keeps, g)
+		delete(p.hosts, g)
 		g.kept.co.remove(p)
 		c.owe(p, ofReplica, g, nil)
 	}

@@ -236,12 +236,26 @@ func (c *core) takeRecord(g *group, r record, pr *promise) {
 	if !r.addr.IsValid() {
 		old.addr = addr
 	}
+	c.matters(g, old)
 	c.changedRecord(g, old, before, pr)
 	if r.by == c.self {
 		c.meetKeepers(g, pr)
 		for _, p := range k.co {
 			c.owe(p, ofReplica, g, pr).about(r.node)
 		}
+	}
+}
+
+// matters notes whether a node's life is watched here because no other keeper does.
+func (c *core) matters(g *group, r *record) {
+	p := c.peer(r.node)
+	switch {
+	case p == nil:
+	case r.count > 0 && r.by == p.id:
+		p.hosts[g] = true
+		c.watchSoon(p, p.heard.Add(pingSoon))
+	default:
+		delete(p.hosts, g)
 	}
 }
 
@@ -318,6 +332,7 @@ func (c *core) detach(p *peer) {
 	told := p.told.sorted()
 	clear(p.tells)
 	clear(p.keeps)
+	clear(p.hosts)
 	clear(p.told)
 	for _, g := range told {
 		if g.keeper == p.id {
@@ -332,6 +347,7 @@ func (c *core) partFrom(g *group, p *peer) {
 	k := g.kept
 	k.co.remove(p)
 	delete(p.keeps, g)
+	delete(p.hosts, g)
 	for _, r := range k.members {
 		if r.by == p.id {
 			c.orphan(g, r)

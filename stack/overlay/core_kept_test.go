@@ -399,3 +399,21 @@ func TestWhoLeftAndTellsAnotherKeeperIsForgotten(t *testing.T) {
 	r.pass(tombTime + tickEvery)
 	require.Empty(t, r.c.groups[demo].kept.records)
 }
+
+// Where a keeper is a member itself, nobody but the other keepers can notice that it dies.
+func TestKeeperThatIsAMemberIsWatchedOver(t *testing.T) {
+	r := newKeeper(t)
+	for i := range uint64(fewPeers) {
+		r.link(idOf(100 + i))
+	}
+	every := func(id link.ID) time.Duration { return r.c.pingEvery(r.c.peer(id)) }
+	require.Equal(t, pingLate, every(second))
+	r.hear(second, replica{7, []share{{demoGroup, true, false, []replicated{{second, netip.AddrPort{}, 5, 1}}}}})
+	require.Equal(t, pingSoon, every(second))
+	require.Equal(t, pingLate, every(third))
+	r.hear(second, replica{8, []share{{demoGroup, true, false, []replicated{{second, netip.AddrPort{}, 6, 0}}}}})
+	require.Equal(t, pingLate, every(second))
+	r.hear(second, replica{9, []share{{demoGroup, true, false, []replicated{{second, netip.AddrPort{}, 7, 1}}}}})
+	r.hear(second, replica{10, []share{{demoGroup, false, false, nil}}})
+	require.Equal(t, pingLate, every(second))
+}

@@ -30,7 +30,7 @@ func (e linkUp) apply(c *core) {
 	}
 	p := &peer{
 		id: e.id, contact: k, link: e.link, since: c.now, heard: c.now, spoke: c.now, needed: true,
-		told: groupSet{}, tells: groupSet{}, keeps: groupSet{},
+		told: groupSet{}, tells: groupSet{}, keeps: groupSet{}, hosts: groupSet{},
 	}
 	i, _ := c.find(e.id)
 	c.peers = slices.Insert(c.peers, i, p)

@@ -174,7 +174,8 @@ func (m found) receive(c *core, p *peer) error {
 	delete(c.queries, m.nonce)
 	q.whom.state = answered
 	for _, info := range m.list {
-		if info.id != c.self {
+		// Who was just lost here is still told of by those who have not noticed.
+		if k := c.contacts[info.id]; info.id != c.self && (k == nil || k.usable()) {
 			q.of.add(info, q.whom.depth+1)
 		}
 	}

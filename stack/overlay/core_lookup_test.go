@@ -276,3 +276,28 @@ func TestBriefCheckAsksTheKeeperAlone(t *testing.T) {
 	require.Equal(t, keeper, g.keeper)
 	require.Equal(t, []link.ID{keeper}, n.asked)
 }
+
+// Those who have not noticed that a node is gone still tell of it.
+func TestLookupDoesNotAskWhoWasJustLost(t *testing.T) {
+	target := link.ID(demo)
+	n := newNeighbourhood(newRig(t, by(target, 1<<63)))
+	dead, alive := by(target, 1), by(target, 2)
+	n.knows[alive] = []link.ID{dead}
+	n.serve(n.link(dead, alive))
+	n.pass(10 * time.Second)
+	n.serve(n.unlink(dead))
+	n.dead[by(target, 1<<62)] = true
+	n.serve(n.step(offered{by(target, 1<<62), addrOf(7)})) // not all whom it knows are linked
+	var effects []effect
+	found := 0
+	effects = n.step(do(func(c *core) {
+		c.lookup(target, func(_ *core, l *lookup) {
+			found++
+			require.Equal(t, alive, l.list[0].id)
+		})
+	}))
+	before := len(n.links)
+	n.serve(effects)
+	require.Equal(t, 1, found, "nobody is waited for")
+	require.Len(t, n.links, before)
+}

@@ -23,13 +23,12 @@ func (c *core) review() {
 	for _, k := range c.table {
 		k.wanted = false
 		if k.peer != nil {
-			k.peer.needed, k.peer.guarded = false, false
+			k.peer.needed = false
 		}
 	}
 	reach := c.wantClose()
 	c.wantBuckets(reach)
 	c.reviewGroups(changed)
-	c.guard()
 	for _, k := range c.table {
 		if k.wanted && k.peer == nil {
 			c.dialSoon(k)
@@ -43,23 +42,6 @@ func (c *core) review() {
 		}
 	}
 	c.lookAround()
-}
-
-// guard has an eye on nodes whose stance no other node is told: who keeps the group with
-// them, and shows it, is the first to notice their death.
-func (c *core) guard() {
-	for _, g := range c.groups {
-		k := g.kept
-		if k == nil || len(k.watchers) == 0 && !(g.watch && g.keeper == c.self) {
-			continue
-		}
-		for _, p := range k.co {
-			if r := k.records[p.id]; r != nil && r.by == p.id && r.count > 0 && !p.guarded {
-				p.guarded = true
-				c.watchSoon(p, p.heard.Add(pingSoon))
-			}
-		}
-	}
 }
 
 // require wants a link, and keeps the one there is.
