@@ -146,6 +146,7 @@ func (f *fleet) missing() (count int) {
 type requests struct {
 	sent   int
 	direct int // reached the first member that was tried
+	lost   int // went to one that was dead, which nobody knew yet
 	failed int // reached none, though one lives, or knew of none
 }
 
@@ -171,6 +172,8 @@ func (f *fleet) attempt(n *simNode, key Key, members []Member, first bool, r *re
 	i := f.rng.IntN(len(members))
 	n.reach(members[i].Node, func(ok bool) {
 		switch {
+		case ok && !n.sim.byID[members[i].Node].alive:
+			r.lost++
 		case ok && first:
 			r.direct++
 		case !ok:
@@ -225,6 +228,7 @@ type figures struct {
 	Alarms     int     // false ones, 10 % of the nodes stalled 400 ms, five times
 	Requests   int     // under churn
 	Direct     float64 // % that reached the first member that they tried
+	Lost       int     // that went to a member that had just died
 	Failed     int
 	Memory     int // KB a node, what the simulator holds included
 	NotSettled int // views that are wrong after growth and a minute
@@ -386,6 +390,7 @@ func (f *fleet) underChurn(x *figures) {
 	})
 	f.run(10 * time.Second) // all attempts end
 	x.Churn, x.Requests, x.Failed = median(rates), r.sent, r.failed
+	x.Lost = r.lost
 	x.Direct = float64(10000*r.direct/max(1, r.sent)) / 100
 }
 

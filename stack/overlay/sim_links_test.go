@@ -99,9 +99,15 @@ func (e *simEnd) send(deliver func(at *simEnd)) {
 func (e *simEnd) close(idle bool) {
 	e.send(func(at *simEnd) {
 		at.shut()
-		at.node.step(linkDown{at.number, idle})
+		at.node.linkDown(at, idle)
 	})
 	e.shut()
+}
+
+func (n *simNode) linkDown(end *simEnd, idle bool) {
+	n.idling = idle
+	n.step(linkDown{end.number, idle})
+	n.idling = false
 }
 
 func (e *simEnd) shut() {

@@ -102,6 +102,7 @@ type simNode struct {
 	announced map[uint64]simAnnouncement
 	reaching  map[link.ID][]func(bool)
 	settled   bool
+	idling    bool // it is told that a link was given up
 	began     time.Time
 	sent      int // bytes of control messages, with what carries them
 	messages  int
@@ -360,7 +361,7 @@ func (n *simNode) perform(e effect) {
 			return
 		}
 		end.close(true)
-		n.sim.post(n.sim.now, n, func() { n.step(linkDown{end.number, true}) })
+		n.sim.post(n.sim.now, n, func() { n.linkDown(end, true) })
 	case reached:
 		waiting := n.reaching[e.id]
 		delete(n.reaching, e.id)
@@ -385,7 +386,7 @@ func (n *simNode) perform(e effect) {
 }
 
 func (n *simNode) checkLost(e lost) {
-	if _, gone := n.core.down[e.peer]; gone { // not only the link was given up
+	if who := n.sim.byID[e.peer]; !who.alive && !n.idling { // who died behind a link that it gave up is not known to be dead
 		for key := range n.views {
 			require.NotContains(n.sim.t, n.view(key), e.peer, "views without a peer come before the news that it is lost")
 		}
