@@ -102,8 +102,8 @@ func shown(effects []effect, g Key) (view map[link.ID]int, pushed bool) {
 	return view, pushed
 }
 
-// far is a node that is none of the keepers of the demo group, and around it are nodes that are:
-// the nearest first.
+// keepersOf makes a node that is none of the keepers of a group, and some that are, the nearest
+// first.
 func keepersOf(g Key, count int) (far link.ID, near []link.ID) {
 	for i := range count {
 		near = append(near, by(link.ID(g), uint64(1+i)))

@@ -13,8 +13,8 @@ import (
 
 // A fakeNet carries links in memory, between overlays of one synctest bubble.
 type fakeNet struct {
-	latency func() time.Duration // of dials and messages; nil: none
-	dials   sync.Mutex           // one link at a time comes about
+	latency atomic.Pointer[func() time.Duration] // of dials and messages; nil: none
+	dials   sync.Mutex                           // one link at a time comes about
 
 	mu       sync.Mutex // guards the field below
 	carriers map[netip.AddrPort]*fakeCarrier
@@ -34,6 +34,9 @@ type fakeCarrier struct {
 }
 
 func newFakeNet() *fakeNet { return &fakeNet{carriers: map[netip.AddrPort]*fakeCarrier{}} }
+
+// slow lets dials and messages take some time from now on.
+func (n *fakeNet) slow(latency func() time.Duration) { n.latency.Store(&latency) }
 
 // carrier makes the carrier of a node.
 func (n *fakeNet) carrier(id link.ID, addr netip.AddrPort) *fakeCarrier {
@@ -70,9 +73,9 @@ func (f *fakeCarrier) Dial(ctx context.Context, id link.ID, addr netip.AddrPort)
 	if to == nil || to.id != id {
 		return errors.New("nobody there")
 	}
-	if f.net.latency != nil {
+	if latency := f.net.latency.Load(); latency != nil {
 		select {
-		case <-time.After(f.net.latency()):
+		case <-time.After((*latency)()):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -218,8 +221,8 @@ func (c *fakeConn) Send(_ *link.Turn, _ uint64, head, body []byte) error {
 }
 
 func (c *fakeConn) send(m fakeMessage) error {
-	if c.at.net != nil && c.at.net.latency != nil {
-		m.due = time.Now().Add(c.at.net.latency())
+	if latency := c.at.net.latency.Load(); latency != nil {
+		m.due = time.Now().Add((*latency)())
 	}
 	select {
 	case <-c.done:

@@ -65,7 +65,7 @@ func (r *running) use(peer link.ID, used bool) {
 	r.using[peer] = used
 }
 
-func linked2(a, b *running) bool {
+func bothLinked(a, b *running) bool {
 	return a.links.to(b.core.self) != nil && b.links.to(a.core.self) != nil
 }
 
@@ -73,7 +73,7 @@ func TestMessagesThatWaitForALinkKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newFakeNet()
 		a, b, _ := runMany(t, network)
-		network.latency = func() time.Duration { return 5 * time.Millisecond }
+		network.slow(func() time.Duration { return 5 * time.Millisecond })
 		const senders, flows, each = 4, 3, 20
 		var wg sync.WaitGroup
 		for s := range senders {
@@ -90,7 +90,7 @@ func TestMessagesThatWaitForALinkKeepTheirOrder(t *testing.T) {
 		}
 		wg.Wait()
 		time.Sleep(5 * time.Second)
-		require.True(t, linked2(a, b))
+		require.True(t, bothLinked(a, b))
 		next := map[string]int{}
 		for _, m := range b.said() {
 			var s, flow, i, from int
@@ -157,7 +157,7 @@ func TestStreamToANodeWithoutALinkWaitsForOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newFakeNet()
 		a, b, _ := runMany(t, network)
-		network.latency = func() time.Duration { return time.Second }
+		network.slow(func() time.Duration { return time.Second })
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
@@ -178,7 +178,7 @@ func TestWhoWaitsForALinkIsToldThatRunEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := newFakeNet()
 		a, b, _ := runMany(t, network)
-		network.latency = func() time.Duration { return time.Second }
+		network.slow(func() time.Duration { return time.Second })
 		waited := make(chan error, 1)
 		go func() {
 			_, err := a.OpenStream(t.Context(), b.core.self, nil)
@@ -210,7 +210,7 @@ func TestLinkThatNobodyUsesIsGivenUpAtBothEnds(t *testing.T) {
 				a, b, _ := runMany(t, newFakeNet())
 				require.NoError(t, a.Send(new(link.Turn), b.core.self, 0, []byte("hello"), nil))
 				time.Sleep(time.Second)
-				require.True(t, linked2(a, b))
+				require.True(t, bothLinked(a, b))
 				goneA, goneB := len(a.gone()), len(b.gone())
 				givenUp := func() bool {
 					return slices.Contains(a.gone()[goneA:], b.core.self) || slices.Contains(b.gone()[goneB:], a.core.self)
@@ -223,7 +223,7 @@ func TestLinkThatNobodyUsesIsGivenUpAtBothEnds(t *testing.T) {
 					}
 				}
 				require.Equal(t, !row.stays, givenUp())
-				require.Equal(t, row.stays, linked2(a, b))
+				require.Equal(t, row.stays, bothLinked(a, b))
 				if row.stays {
 					return
 				}
@@ -264,7 +264,7 @@ func givingUp(t *testing.T, seed uint64) {
 	a.Candidate(idOf(2), addrOf(2))
 	<-a.Settled()
 	synctest.Wait()
-	network.latency = func() time.Duration { return random(5 * time.Millisecond) }
+	network.slow(func() time.Duration { return random(5 * time.Millisecond) })
 
 	const each, flows = 200, 3
 	var wg sync.WaitGroup
