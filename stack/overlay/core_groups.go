@@ -35,6 +35,7 @@ type group struct {
 	entries []entry // sorted; not used while this node is the keeper
 	whole   bool
 	viewed  bool
+	again   bool     // the keeper was told to begin anew
 	shown   []Member // with shownWhole: the handler's last view
 	pushed  bool     // there was one
 
@@ -314,6 +315,7 @@ func (c *core) settleOn(g *group, keeper link.ID) {
 	}
 	p := c.peer(keeper)
 	again := p.told[g] // it was left for another one, and has not been told so: its views were not heeded since
+	g.again = again
 	c.tell(g, p)
 	if again {
 		c.owe(p, ofStance, g, nil).again = true

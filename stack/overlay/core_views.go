@@ -131,11 +131,15 @@ func (c *core) showChange(g *group, p *peer, w *watcher, node link.ID, pr *promi
 func (m view) receive(c *core, p *peer) error {
 	g := c.groups[m.key]
 	if g != nil && g.watch && g.keeper == p.id {
+		if !m.first && !g.viewed && g.again {
+			c.acknowledge(p, m.sequence) // sent before it heard that it is to begin anew
+			return nil
+		}
 		if !m.first && !g.viewed {
 			return fmt.Errorf("%w: a change before there was a view", errMalformed)
 		}
 		if m.first {
-			g.entries, g.viewed = g.entries[:0], true
+			g.entries, g.viewed, g.again = g.entries[:0], true, false
 		}
 		g.whole = m.whole
 		for _, e := range m.list {
