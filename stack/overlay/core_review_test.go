@@ -26,7 +26,7 @@ func TestDeathOfANodeThatKeepsItselfIsNoticedSoon(t *testing.T) {
 			}
 			killed++
 			n.kill()
-			s.until(1100*time.Millisecond, "all views are without it", func() bool { return s.agreed(s.alive()) })
+			s.t.Log(s.until(2*time.Second, "all views are without it", func() bool { return s.agreed(s.alive()) }))
 			s.run(12 * time.Second)
 		}
 		require.Equal(s.t, 3, killed)
