@@ -58,7 +58,7 @@ type peer struct {
 	since    time.Time // when the link came up
 	heard    time.Time // last sign of life
 	pinged   time.Time // first ping that nothing was heard since; zero: none
-	repinged bool
+	repinged int       // how often since then
 	spoke    time.Time // last control message
 	asked    time.Time // first ping that none came since; zero: none
 	sequence uint64    // of the last ping

@@ -6,7 +6,7 @@ import (
 )
 
 // Failure detection. A peer of which no packet came for an interval is pinged, and again
-// halfway through answerLimit; when that has passed without a sign of life the peer
+// twice within answerLimit; when that has passed without a sign of life the peer
 // is gone. Where links matter that is at most 250 + 550 ms and two ticks after it
 // died. One that stalls for 400 ms is not accused. Where packets come but no control message
 // does, as when the path lets only small packets pass, the link is of no use either: it is
@@ -22,6 +22,10 @@ const (
 	usedLately  = 5 * time.Second        // a link with traffic matters for so long
 	stallLimit  = 150 * time.Millisecond // a tick that is later says that this node itself stalled
 )
+
+// pingAgain is when a peer that does not answer is pinged again. The last time is behind a
+// stall of 400 ms, in which packets may be lost: what is sent anew then does not wait for its turn.
+var pingAgain = [...]time.Duration{answerLimit / 2, answerLimit * 13 / 16}
 
 // tick: time passes. Due every tickEvery.
 type tick struct{}
@@ -61,16 +65,16 @@ func (c *core) watchOver(p *peer) {
 		c.suspect(p)
 	case p.pinged.IsZero() && p.asked.IsZero() && !c.now.Before(talk):
 		c.ping(p)
-	case !p.pinged.IsZero() && !p.repinged && c.now.Sub(p.pinged) >= answerLimit/2:
-		p.repinged = true
+	case !p.pinged.IsZero() && p.repinged < len(pingAgain) && c.now.Sub(p.pinged) >= pingAgain[p.repinged]:
+		p.repinged++
 		c.ping(p)
 	}
 	switch {
 	case p.pinged.IsZero():
-	case p.repinged:
-		due = p.pinged.Add(answerLimit)
+	case p.repinged < len(pingAgain):
+		due = p.pinged.Add(pingAgain[p.repinged])
 	default:
-		due = p.pinged.Add(answerLimit / 2)
+		due = p.pinged.Add(answerLimit)
 	}
 	c.watchSoon(p, due)
 	if p.asked.IsZero() {
@@ -109,7 +113,7 @@ func (c *core) pingEvery(p *peer) time.Duration {
 // suspect pings a peer that was not heard for a while, or that others say is gone.
 func (c *core) suspect(p *peer) {
 	if p.pinged.IsZero() {
-		p.pinged, p.repinged = c.now, false
+		p.pinged, p.repinged = c.now, 0
 		c.ping(p)
 		c.watchSoon(p, c.now)
 	}

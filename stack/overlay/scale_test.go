@@ -396,6 +396,9 @@ func (f *fleet) underChurn(x *figures) {
 
 func TestScale(t *testing.T) {
 	nodes := 64
+	if raceDetector {
+		nodes = 24
+	}
 	if *nodesFlag > 0 {
 		nodes = *nodesFlag
 	}
