@@ -95,8 +95,9 @@ func TestKilledNodeFailsOnlyWhatWasInFlightToIt(t *testing.T) {
 	for err := range result.failed {
 		require.ErrorIs(t, err, iris.ErrLost)
 	}
-	require.Less(t, result.slowest, time.Second)
-	require.Less(t, result.lastFail.Sub(killed), time.Second)
+	// It is less than a second, but a node that is late itself, on a busy machine, gives others more time.
+	require.Less(t, result.slowest, 2*time.Second)
+	require.Less(t, result.lastFail.Sub(killed), 2*time.Second)
 }
 
 func TestTerminatedNodeFailsNothing(t *testing.T) {
