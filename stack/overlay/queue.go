@@ -64,12 +64,15 @@ func (o *Overlay) sendLater(t *link.Turn, to link.ID, flow uint64, head, body []
 		ls.mu.Unlock()
 		return l.conn.Send(t, flow, head, body)
 	}
-	q, ask := ls.queueFor(to)
-	size := len(head) + len(body)
-	if q.bytes > 0 && q.bytes+size > maxQueue || ls.queued > 0 && ls.queued+size > maxQueued {
+	size, waiting := len(head)+len(body), 0
+	if q := ls.queues[to]; q != nil {
+		waiting = q.bytes
+	}
+	if waiting > 0 && waiting+size > maxQueue || ls.queued > 0 && ls.queued+size > maxQueued {
 		ls.mu.Unlock()
 		return link.ErrFull
 	}
+	q, ask := ls.queueFor(to)
 	q.messages = append(q.messages, queued{flow, append(append(make([]byte, 0, size), head...), body...)})
 	q.bytes += size
 	ls.queued += size

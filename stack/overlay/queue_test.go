@@ -368,3 +368,21 @@ func TestWatchOfATooLongNameShowsAnEmptyView(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsRefusedLeavesNothingThatKeepsTheNextFromBeingSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, _ := runMany(t, newFakeNet())
+		a.links.mu.Lock()
+		a.links.queued = maxQueued // by messages for others
+		a.links.mu.Unlock()
+		var turn link.Turn
+		require.ErrorIs(t, a.Send(&turn, b.core.self, 0, nil, []byte("refused")), link.ErrFull)
+		a.links.mu.Lock()
+		a.links.queued = 0
+		a.links.mu.Unlock()
+		require.NoError(t, a.Send(&turn, b.core.self, 0, nil, []byte("sent")))
+		turn.End()
+		time.Sleep(5 * time.Second)
+		require.Equal(t, []string{fmt.Sprintf("%d sent", a.core.self[7])}, b.said())
+	})
+}
