@@ -110,8 +110,9 @@ func (o *Overlay) serveMail(step func(event)) {
 	}
 	for g, watched := range m.wished {
 		switch {
-		case len(g.Name) > maxName:
+		case len(g.Name) > maxName && watched:
 			o.handler.View(g.Key(), nil, true)
+		case len(g.Name) > maxName:
 		case watched:
 			step(watch{g})
 		default:
