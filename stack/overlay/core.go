@@ -31,9 +31,9 @@ type core struct {
 	stale    bool      // somebody came or went since then
 	leaving  bool
 
-	queries   map[uint32]query // that were sent, or wait for a link
+	queries   map[uint32]query // that wait for an answer
 	nonce     uint32           // of the last of them
-	joining   *lookup          // of this node's own id
+	joining   bool             // this node's own id is being looked up
 	asked     time.Time        // when a peer was last asked for neighbours
 	refreshed map[int]time.Time
 
@@ -204,7 +204,7 @@ type settle struct{}
 func (settle) apply(c *core) { c.settling = true }
 
 func (c *core) checkSettled() {
-	if !c.settling || c.stale || c.joining != nil {
+	if !c.settling || c.stale || c.joining {
 		return
 	}
 	for _, k := range c.table {

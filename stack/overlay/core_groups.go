@@ -48,8 +48,10 @@ type groupSet map[*group]bool
 
 // sorted lists the groups by kind and name.
 func (s groupSet) sorted() []*group {
-	return slices.SortedFunc(maps.Keys(s), func(a, b *group) int { return a.compare(b.Group) })
+	return slices.SortedFunc(maps.Keys(s), byName)
 }
+
+func byName(a, b *group) int { return a.compare(b.Group) }
 
 // concerns tells whether this node has a stance that others have to know.
 func (g *group) concerns() bool { return g.count > 0 || g.watch }
@@ -155,11 +157,7 @@ func (e leave) apply(c *core) {
 }
 
 // all lists the groups by kind and name.
-func (c *core) all() []*group {
-	return slices.SortedFunc(maps.Values(c.groups), func(a, b *group) int {
-		return cmp.Or(a.compare(b.Group))
-	})
-}
+func (c *core) all() []*group { return slices.SortedFunc(maps.Values(c.groups), byName) }
 
 // changed tells the keeper of a new stance, or looks for one.
 func (c *core) changed(g *group) {
@@ -235,7 +233,14 @@ func (c *core) check(g *group) {
 		return
 	}
 	g.seeking = true
-	l := &lookup{target: link.ID(g.key), brief: true, then: func(c *core, l *lookup) { c.choose(g, l) }}
+	l := &lookup{target: link.ID(g.key), brief: true, then: func(c *core, l *lookup) {
+		if !l.answered() { // the one that was asked is lost
+			g.seeking = false
+			c.seek(g)
+			return
+		}
+		c.choose(g, l)
+	}}
 	l.add(c.info(of.contact), 0)
 	c.advance(l)
 }

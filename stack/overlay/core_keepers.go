@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -146,7 +145,7 @@ func (c *core) reviewKept(g *group) {
 
 // endKeeping tells the other keepers that this node is none any more.
 func (c *core) endKeeping(g *group) {
-	for _, p := range slices.Collect(maps.Keys(g.kept.watchers)) {
+	for _, p := range g.kept.attached {
 		g.kept.unwatch(p)
 	}
 	for _, p := range slices.Clone(g.kept.co) {

@@ -285,6 +285,13 @@ func (c *core) changedRecord(g *group, r *record, before uint32, pr *promise) {
 	}
 }
 
+// bury takes a node for gone that nobody answers for. Whoever does again brings it back.
+func (c *core) bury(g *group, r *record) {
+	before := r.count
+	r.count = 0
+	c.changedRecord(g, r, before, nil)
+}
+
 // orphan keeps a record for a while that nobody answers for.
 func (c *core) orphan(g *group, r *record) {
 	r.by = link.ID{}
@@ -298,9 +305,7 @@ func (c *core) expireRecords() {
 	for l := &c.lapses.orphans; len(*l) > 0 && !c.now.Before((*l)[0].at); *l = (*l)[1:] {
 		g, r := (*l)[0].g, (*l)[0].r
 		if (*l)[0].holds() && r.by == (link.ID{}) && r.count > 0 {
-			before := r.count
-			r.count = 0
-			c.changedRecord(g, r, before, nil)
+			c.bury(g, r)
 		}
 	}
 	for l := &c.lapses.tombs; len(*l) > 0 && !c.now.Before((*l)[0].at); *l = (*l)[1:] {
@@ -324,9 +329,7 @@ func (c *core) detach(p *peer) {
 	for _, g := range p.keeps.sorted() {
 		c.partFrom(g, p)
 		if r := g.kept.records[p.id]; r != nil && r.by == (link.ID{}) && r.count > 0 { // presumably dead, not only without a keeper
-			before := r.count
-			r.count = 0
-			c.changedRecord(g, r, before, nil)
+			c.bury(g, r)
 		}
 	}
 	told := p.told.sorted()

@@ -42,7 +42,7 @@ func (e linkUp) apply(c *core) {
 		c.send(p, leaving{})
 	}
 	c.send(p, found{0, c.tellable(p, p.id)})
-	if len(c.peers) == 1 && c.joining == nil {
+	if len(c.peers) == 1 && !c.joining {
 		c.join()
 	}
 	c.show(p.id)

@@ -12,7 +12,7 @@ const (
 	sure      = 3               // so many are asked at a time, until the closest have answered
 	maxShort  = 32              // nodes that a lookup considers
 	maxDepth  = 16              // hops away from what this node knew
-	queryWait = 3 * time.Second // for an answer, dialling included
+	queryWait = 3 * time.Second // for an answer
 )
 
 // A lookup finds the nodes closest to a target: it asks the closest it knows for
@@ -50,7 +50,7 @@ type query struct {
 
 // lookup starts one; then gets its result, at once where this node has links to all
 // whom it knows and they are few.
-func (c *core) lookup(target link.ID, then func(c *core, l *lookup)) *lookup {
+func (c *core) lookup(target link.ID, then func(c *core, l *lookup)) {
 	l := &lookup{target: target, then: then}
 	all := true
 	for _, k := range c.nearest(target, maxShort, (*contact).usable) {
@@ -63,7 +63,11 @@ func (c *core) lookup(target link.ID, then func(c *core, l *lookup)) *lookup {
 		}
 	}
 	c.advance(l)
-	return l
+}
+
+// answered tells whether anybody has.
+func (l *lookup) answered() bool {
+	return slices.ContainsFunc(l.list, func(w *candidate) bool { return w.state == answered })
 }
 
 // add notes a candidate.
@@ -196,14 +200,8 @@ func (c *core) seenAt(info contactInfo) time.Time {
 
 // join finds this node's place: the nodes closest to it, and some of each bucket.
 func (c *core) join() {
-	c.joining = &lookup{} // a lookup may end at once
-	l := c.lookup(c.self, func(c *core, _ *lookup) {
-		c.joining = nil
-		c.stale = true
-	})
-	if c.joining != nil {
-		c.joining = l
-	}
+	c.joining = true
+	c.lookup(c.self, func(c *core, _ *lookup) { c.joining, c.stale = false, true })
 }
 
 // refill looks for nodes of a bucket.

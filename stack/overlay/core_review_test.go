@@ -32,3 +32,31 @@ func TestDeathOfANodeThatKeepsItselfIsNoticedSoon(t *testing.T) {
 		require.Equal(s.t, 3, killed)
 	})
 }
+
+func TestKeeperThatIsLostWhileItIsAskedIsReplacedByOneOfTheClosest(t *testing.T) {
+	simulate(t, 3, func(s *sim) {
+		first := s.start(demo)
+		for range 39 {
+			s.start(demo).offer(first)
+		}
+		s.run(90 * time.Second) // a keeper is only asked by now
+		asked := 0
+		for _, n := range s.nodes {
+			g := n.core.groups[demo]
+			if _, self := n.core.closestTo(demo); self || g.pause < checkAfter || g.keeper == n.id {
+				continue
+			}
+			asked++
+			s.byID[g.keeper].kill()
+			n.step(do(func(c *core) { c.check(g) }))
+			lost := g.keeper
+			for end := s.now.Add(5 * time.Second); g.keeper == lost || g.seeking; s.run(100 * time.Microsecond) {
+				require.True(s.t, s.now.Before(end), "another keeper")
+				require.NotEqual(s.t, n.id, g.keeper, "not even for a moment")
+			}
+			require.NotEqual(s.t, n.id, g.keeper)
+			break
+		}
+		require.Equal(s.t, 1, asked)
+	})
+}
