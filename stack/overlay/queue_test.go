@@ -333,6 +333,8 @@ func givingUp(t *testing.T, seed uint64) {
 		require.Empty(t, pair[0].back())
 		given += len(pair[0].gone())
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	require.Greater(t, offers, 5)
 	require.Greater(t, given, 2, "links were given up")
 }

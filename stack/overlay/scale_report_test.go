@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -18,10 +19,12 @@ import (
 
 // TestScaleReport measures networks of the sizes of -sizes and writes down what it
 // found in the folder of -report: scale/figures.csv, in which other sizes stay as
-// they are, plots of it, and the table in scale.md.
+// they are, plots of it, and the table in scale.md. Without a folder it tells whether
+// the plots and the table of the documentation show the figures that lie beside them.
 func TestScaleReport(t *testing.T) {
 	if *reportFlag == "" {
-		t.Skip("-report names no folder to write to")
+		sameReport(t, os.DirFS("../../docs"))
+		return
 	}
 	for _, size := range strings.Split(*sizesFlag, ",") {
 		nodes, err := strconv.Atoi(size)
@@ -32,6 +35,24 @@ func TestScaleReport(t *testing.T) {
 			writeFigures(t, x)
 		}
 		writePlots(t)
+	}
+}
+
+func sameReport(t *testing.T, docs fs.FS) {
+	*reportFlag = t.TempDir()
+	defer func() { *reportFlag = "" }()
+	require.NoError(t, os.CopyFS(*reportFlag, docs))
+	writePlots(t)
+	drawn := os.DirFS(*reportFlag)
+	files, err := fs.Glob(docs, "scale/*.svg")
+	require.NoError(t, err)
+	require.Len(t, files, len(plots))
+	for _, file := range append(files, "scale.md") {
+		want, err := fs.ReadFile(docs, file)
+		require.NoError(t, err)
+		got, err := fs.ReadFile(drawn, file)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got), "%s does not show what is in scale/figures.csv: draw it again with -args -report ../../docs -sizes 0", file)
 	}
 }
 
