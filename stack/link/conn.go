@@ -59,9 +59,18 @@ func (c *Conn) Addr() netip.AddrPort { return c.addr }
 // RTT is the smoothed round trip.
 func (c *Conn) RTT() time.Duration { return c.quic.ConnectionStats().SmoothedRTT }
 
-// Heard counts the packets of QUIC that have come from the peer. While it grows
+// Packets counts the packets of QUIC of a link since it came up. While the received ones grow
 // the peer lives, whatever is lost or held up of its messages.
-func (c *Conn) Heard() uint64 { return c.quic.ConnectionStats().PacketsReceived }
+type Packets struct {
+	Received, Sent uint64
+	Lost           uint64 // of those sent, as far as is known: late ones are no longer lost
+}
+
+// Packets counts the packets of the link.
+func (c *Conn) Packets() Packets {
+	s := c.quic.ConnectionStats()
+	return Packets{s.PacketsReceived, s.PacketsSent, s.PacketsLost}
+}
 
 // SendControl queues a message on the control stream; it never blocks, and lanes
 // do not delay it. A peer that lets the queue of 1 MiB overflow loses its link

@@ -26,7 +26,7 @@ type core struct {
 	dialling int       // dials under way
 	dialAt   time.Time // no dial is due before
 	ticked   time.Time // last tick; the first step counts
-	watchAt  time.Time // no peer has to be looked at before
+	agenda   []due     // peers that are to be looked at, latest first
 	reviewed time.Time // last review
 	stale    bool      // somebody came or went since then
 	leaving  bool
@@ -53,12 +53,13 @@ type peer struct {
 	id      link.ID
 	contact *contact
 	link    uint64    // number of the link
-	watchAt time.Time // it does not have to be looked at before
+	watchAt time.Time // when it is looked at
 
 	since    time.Time // when the link came up
 	heard    time.Time // last sign of life
 	pinged   time.Time // first ping that nothing was heard since; zero: none
 	repinged int       // how often since then
+	lossy    bool      // much is lost on the way to it: silence says less
 	spoke    time.Time // last control message
 	asked    time.Time // first ping that none came since; zero: none
 	sequence uint64    // of the last ping

@@ -2,13 +2,15 @@ package overlay
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
 // Failure detection. A peer of which no packet came for an interval is pinged, and again
 // twice within answerLimit; when that has passed without a sign of life the peer
 // is gone. Where links matter that is at most 250 + 550 ms and two ticks after it
-// died. One that stalls for 400 ms is not accused. Where packets come but no control message
+// died. One that stalls for 400 ms is not accused. Where much is lost on the way, lossyLimit
+// takes the place of answerLimit. Where packets come but no control message
 // does, as when the path lets only small packets pass, the link is of no use either: it is
 // given up when a ping was not answered for stuckLimit.
 const (
@@ -16,6 +18,7 @@ const (
 	pingSoon    = 250 * time.Millisecond // of a peer that matters, or where there are few
 	pingLate    = 4 * time.Second        // of others
 	answerLimit = 550 * time.Millisecond
+	lossyLimit  = 2 * time.Second
 	talkEvery   = 2 * time.Second // a control message is asked for, where packets come but none of these
 	stuckLimit  = 8 * time.Second
 	fewPeers    = 16                     // all of them matter
@@ -25,21 +28,31 @@ const (
 
 // pingAgain is when a peer that does not answer is pinged again. The last time is behind a
 // stall of 400 ms, in which packets may be lost: what is sent anew then does not wait for its turn.
-var pingAgain = [...]time.Duration{answerLimit / 2, answerLimit * 13 / 16}
+func (p *peer) pingAgain() time.Duration {
+	if p.repinged == 1 {
+		return answerLimit * 13 / 16
+	}
+	return time.Duration(p.repinged+1) * answerLimit / 2
+}
+
+// silenceLimit is how long a pinged peer may be silent.
+func (p *peer) silenceLimit() time.Duration {
+	if p.lossy {
+		return lossyLimit
+	}
+	return answerLimit
+}
 
 // tick: time passes. Due every tickEvery.
 type tick struct{}
 
 func (tick) apply(c *core) {
 	c.forgiveStall()
-	if !c.now.Before(c.watchAt) {
-		c.watchAt = c.now.Add(pingLate)
-		for i := len(c.peers) - 1; i >= 0; i-- { // one that is dropped was at i
-			if p := c.peers[i]; c.now.Before(p.watchAt) {
-				c.watchSoon(p, p.watchAt)
-			} else {
-				c.watchOver(p)
-			}
+	for n := len(c.agenda); n > 0 && !c.now.Before(c.agenda[n-1].at); n = len(c.agenda) {
+		d := c.agenda[n-1]
+		c.agenda = c.agenda[:n-1]
+		if d.p.watchAt.Equal(d.at) && c.links[d.p.link] == d.p {
+			c.watchOver(d.p)
 		}
 	}
 	c.expireQueries()
@@ -50,49 +63,56 @@ func (tick) apply(c *core) {
 	}
 }
 
-// watchOver pings a peer, or gives it up. It sees to it that it is called again in time.
-func (c *core) watchOver(p *peer) {
-	p.watchAt = c.now.Add(pingLate)
-	every := c.pingEvery(p)
-	due := p.heard.Add(every - tickEvery/2) // to the nearest tick
-	talk := p.spoke.Add(max(every, talkEvery))
-	switch {
-	case !p.asked.IsZero() && c.now.Sub(p.asked) >= stuckLimit, !p.pinged.IsZero() && c.now.Sub(p.pinged) >= answerLimit:
-		c.emit(closeLink{p.link, closeSilent})
-		c.drop(p, true)
-		return
-	case p.pinged.IsZero() && !c.now.Before(due):
-		c.suspect(p)
-	case p.pinged.IsZero() && p.asked.IsZero() && !c.now.Before(talk):
-		c.ping(p)
-	case !p.pinged.IsZero() && p.repinged < len(pingAgain) && c.now.Sub(p.pinged) >= pingAgain[p.repinged]:
-		p.repinged++
-		c.ping(p)
-	}
-	switch {
-	case p.pinged.IsZero():
-	case p.repinged < len(pingAgain):
-		due = p.pinged.Add(pingAgain[p.repinged])
-	default:
-		due = p.pinged.Add(answerLimit)
-	}
-	c.watchSoon(p, due)
-	if p.asked.IsZero() {
-		c.watchSoon(p, talk)
-	} else {
-		c.watchSoon(p, p.asked.Add(stuckLimit))
+// A due peer is to be looked at, unless it is due at another time by then.
+type due struct {
+	at time.Time
+	p  *peer
+}
+
+// watchAt has a peer looked at when it is due.
+func (c *core) watchAt(p *peer, at time.Time) {
+	p.watchAt = at
+	i, _ := slices.BinarySearchFunc(c.agenda, at, func(d due, at time.Time) int { return at.Compare(d.at) })
+	c.agenda = slices.Insert(c.agenda, i, due{at, p})
+}
+
+// watchSoon has a peer looked at when it is due, or before.
+func (c *core) watchSoon(p *peer, at time.Time) {
+	if at.Before(p.watchAt) {
+		c.watchAt(p, at)
 	}
 }
 
-// watchSoon has a peer looked at when it is due.
-func (c *core) watchSoon(p *peer, due time.Time) {
-	if due.Before(p.watchAt) {
-		p.watchAt = due
+// watchOver pings a peer, or gives it up. It sees to it that it is called again in time.
+func (c *core) watchOver(p *peer) {
+	every := c.pingEvery(p)
+	silent := p.heard.Add(every - tickEvery/2) // to the nearest tick
+	talk := p.spoke.Add(max(every, talkEvery))
+	switch {
+	case !p.asked.IsZero() && c.now.Sub(p.asked) >= stuckLimit, !p.pinged.IsZero() && c.now.Sub(p.pinged) >= p.silenceLimit():
+		c.emit(closeLink{p.link, closeSilent})
+		c.drop(p, true)
+		return
+	case p.pinged.IsZero() && !c.now.Before(silent):
+		p.pinged, p.repinged = c.now, 0
+		c.ping(p)
+	case p.pinged.IsZero() && p.asked.IsZero() && !c.now.Before(talk):
+		c.ping(p)
+	case !p.pinged.IsZero() && c.now.Sub(p.pinged) >= p.pingAgain():
+		p.repinged++
+		c.ping(p)
 	}
-	if due.Before(c.watchAt) {
-		c.watchAt = due
+	next := silent
+	if !p.pinged.IsZero() {
+		next = p.pinged.Add(min(p.pingAgain(), p.silenceLimit()))
 	}
+	if !p.asked.IsZero() {
+		talk = p.asked.Add(stuckLimit)
+	}
+	c.watchAt(p, earliest(next, talk, c.now.Add(pingLate)))
 }
+
+func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }
 
 func (c *core) ping(p *peer) {
 	if p.asked.IsZero() {
@@ -115,7 +135,7 @@ func (c *core) suspect(p *peer) {
 	if p.pinged.IsZero() {
 		p.pinged, p.repinged = c.now, 0
 		c.ping(p)
-		c.watchSoon(p, c.now)
+		c.watchSoon(p, c.now.Add(p.pingAgain()))
 	}
 }
 
@@ -161,14 +181,17 @@ func (m pong) receive(_ *core, p *peer) error {
 	return nil
 }
 
-// alive: packets came on a link; used: messages of the layers above did, or went.
+// alive: packets came on a link; used: messages of the layers above did, or went; lossy: much is
+// lost on the way.
 type alive struct {
-	link uint64
-	used bool
+	link  uint64
+	used  bool
+	lossy bool
 }
 
 func (e alive) apply(c *core) {
 	if p := c.links[e.link]; p != nil {
+		p.lossy = e.lossy
 		c.hear(p)
 		if e.used {
 			c.use(p)

@@ -43,7 +43,7 @@ func TestLinkThatNobodyNeedsIsOffered(t *testing.T) {
 
 func TestLinkThatIsNeededIsNotGivenUp(t *testing.T) {
 	for name, need := range map[string]func(r *rig, id link.ID){
-		"message":     func(r *rig, id link.ID) { r.step(alive{r.links[id], true}) },
+		"message":     func(r *rig, id link.ID) { r.step(alive{r.links[id], true, false}) },
 		"a stance":    func(r *rig, id link.ID) { r.hear(id, stances{1, []stance{{demoGroup, true, false, 1, 1}}}) },
 		"the records": func(r *rig, id link.ID) { r.hear(id, replica{1, []share{{demoGroup, true, false, nil}}}) },
 	} {

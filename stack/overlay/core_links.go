@@ -35,7 +35,7 @@ func (e linkUp) apply(c *core) {
 	i, _ := c.find(e.id)
 	c.peers = slices.Insert(c.peers, i, p)
 	c.links[e.link] = p
-	c.watchSoon(p, c.now)
+	c.watchAt(p, c.now)
 	k.peer, k.failures, k.tried, k.lost, k.until = p, 0, true, time.Time{}, time.Time{}
 	c.stale = true
 	if c.leaving {

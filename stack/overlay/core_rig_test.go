@@ -56,7 +56,7 @@ func (r *rig) pass(d time.Duration) (effects []effect) {
 		r.now = r.now.Add(tickEvery)
 		var now []effect
 		for _, number := range r.links {
-			now = append(now, r.step(alive{number, false})...)
+			now = append(now, r.step(alive{number, false, false})...)
 		}
 		now = append(now, r.step(tick{})...)
 		effects = append(effects, now...)

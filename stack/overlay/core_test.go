@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/project-iris/iris/stack/link"
 	"github.com/stretchr/testify/require"
 )
 
@@ -153,7 +154,7 @@ func TestPacketsAreASignOfLife(t *testing.T) {
 		s.cut = func(a, b *simNode) bool { return true } // no heartbeat passes
 		live := func(d time.Duration) {
 			for end := s.now.Add(d); s.now.Before(end) && len(nodes[0].core.peers) > 0; s.run(tickEvery) {
-				nodes[0].step(alive{nodes[0].core.peers[0].link, false})
+				nodes[0].step(alive{nodes[0].core.peers[0].link, false, false})
 			}
 		}
 		live(stuckLimit)
@@ -162,6 +163,34 @@ func TestPacketsAreASignOfLife(t *testing.T) {
 		live(2*talkEvery + tickEvery)
 		require.Empty(s.t, nodes[0].core.peers, "but not for long, where no message comes")
 	})
+}
+
+func TestSilenceIsBornLongerWhereMuchIsLost(t *testing.T) {
+	for lossy, want := range map[bool]struct {
+		limit time.Duration
+		pings int
+	}{false: {answerLimit, 3}, true: {lossyLimit, 8}} {
+		r := newRig(t, idOf(1))
+		r.link(idOf(2))
+		r.step(alive{r.links[idOf(2)], false, lossy})
+		pings := 0
+		for r.c.peer(idOf(2)) != nil && r.now.Before(epoch.Add(time.Minute)) {
+			r.now = r.now.Add(tickEvery)
+			pings += len(sentTo[ping](r, idOf(2), r.step(tick{})))
+		}
+		require.InDelta(t, pingSoon+want.limit, r.now.Sub(epoch), float64(2*tickEvery))
+		require.Equal(t, want.pings, pings)
+	}
+}
+
+func TestLossIsJudgedByTheLastPackets(t *testing.T) {
+	var l linked
+	require.False(t, l.loses(epoch, link.Packets{Sent: judgeAfter - 1, Lost: judgeAfter - 1}), "too few to tell")
+	require.False(t, l.loses(epoch, link.Packets{Sent: 1000, Lost: 49}))
+	require.True(t, l.loses(epoch, link.Packets{Sent: 1100, Lost: 54}))
+	require.True(t, l.loses(epoch.Add(lossyFor-1), link.Packets{Sent: 1200, Lost: 54}), "it was, a moment ago")
+	require.False(t, l.loses(epoch.Add(lossyFor), link.Packets{Sent: 1200, Lost: 54}))
+	require.False(t, l.loses(epoch.Add(lossyFor), link.Packets{Sent: 1300, Lost: 30}), "it was only late")
 }
 
 func TestStoppedNodeRejoins(t *testing.T) {

@@ -201,7 +201,7 @@ func (c *fakeConn) Peer() link.ID        { return c.at.id }
 func (c *fakeConn) Addr() netip.AddrPort { return c.at.addr }
 func (c *fakeConn) RTT() time.Duration   { return time.Millisecond }
 
-func (c *fakeConn) Heard() uint64 { return c.received.Load() }
+func (c *fakeConn) Packets() link.Packets { return link.Packets{Received: c.received.Load()} }
 
 // Sync has nothing to wait for: the test's bubble waits.
 func (c *fakeConn) Sync(ctx context.Context) error { return ctx.Err() }

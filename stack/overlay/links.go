@@ -18,7 +18,7 @@ type conn interface {
 	Peer() link.ID
 	Addr() netip.AddrPort
 	RTT() time.Duration
-	Heard() uint64
+	Packets() link.Packets
 	SendControl(msg []byte) error
 	Send(t *link.Turn, flow uint64, head, body []byte) error
 	AwaitRoom(ctx context.Context, flow uint64) error
@@ -46,7 +46,9 @@ type linked struct {
 	known  atomic.Bool // to the core
 	used   atomic.Bool // by messages, since the last tick
 	held   atomic.Bool // nothing is sent on it for now, but queued
-	heard  uint64      // packets up to the last tick; of the loop
+	// Of the loop: packets up to the last tick, and when loss was last judged.
+	packets, judged link.Packets
+	lossy           time.Time // when it was last found that much is lost
 }
 
 func (ls *links) init() {
@@ -120,16 +122,34 @@ func (ls *links) replace(change func(map[link.ID]*linked)) {
 }
 
 // heard lists what came on links since it was asked last.
-func (ls *links) heard() []alive {
+func (ls *links) heard(at time.Time) []alive {
 	var all []alive
 	for _, l := range *ls.current.Load() {
 		used := l.used.Swap(false)
-		if heard := l.conn.Heard(); heard != l.heard || used {
-			l.heard = heard
-			all = append(all, alive{l.number, used})
+		now := l.conn.Packets()
+		if now.Received != l.packets.Received || used {
+			all = append(all, alive{l.number, used, l.loses(at, now)})
 		}
+		l.packets = now
 	}
 	return all
+}
+
+const (
+	judgeAfter = 32               // packets sent
+	lossyFrom  = 20               // one in so many is lost
+	lossyFor   = 10 * time.Second // since it was: QUIC learns late, or not at all, of some losses
+)
+
+// loses tells whether much was lost lately on the way to the peer.
+func (l *linked) loses(at time.Time, now link.Packets) bool {
+	if sent := now.Sent - l.judged.Sent; sent >= judgeAfter {
+		if now.Lost > l.judged.Lost && (now.Lost-l.judged.Lost)*lossyFrom >= sent {
+			l.lossy = at
+		}
+		l.judged = now
+	}
+	return !l.lossy.IsZero() && at.Sub(l.lossy) < lossyFor
 }
 
 // list lists the peers that the core knows, sorted by id.

@@ -83,7 +83,7 @@ func (o *Overlay) loop(ctx context.Context, dials *sync.WaitGroup, failed <-chan
 		case <-o.mail.wake:
 			o.serveMail(step)
 		case <-ticker.C:
-			for _, a := range o.links.heard() {
+			for _, a := range o.links.heard(time.Now()) {
 				step(a)
 			}
 			step(tick{})
@@ -251,6 +251,6 @@ func (o *Overlay) close(e closeLink) {
 	if e.why == closeSilent {
 		reason = link.ReasonSilent
 	}
-	o.log.Info("closing link", "peer", l.conn.Peer(), "reason", reason.Error())
+	o.log.Info("closing link", "peer", l.conn.Peer(), "reason", reason.Error(), "packets", l.packets)
 	l.conn.Close(reason)
 }
