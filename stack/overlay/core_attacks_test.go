@@ -184,7 +184,7 @@ func TestSlowWatcherDoesNotLetViewsPileUp(t *testing.T) {
 	r := newRig(t, idOf(1))
 	r.link(idOf(2), idOf(3))
 	r.hear(idOf(2), stances{1, []stance{{demoGroup, true, false, 1, 0}}})
-	r.hear(idOf(3), replica{1, []share{{demoGroup, true, false, nil}}})
+	r.hear(idOf(3), replica{1, []share{{demoGroup, true, false, false, nil}}})
 	r.pass(time.Second)
 	sent := 0
 	for i := range uint64(1000) {

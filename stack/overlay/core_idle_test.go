@@ -45,7 +45,7 @@ func TestLinkThatIsNeededIsNotGivenUp(t *testing.T) {
 	for name, need := range map[string]func(r *rig, id link.ID){
 		"message":     func(r *rig, id link.ID) { r.step(alive{r.links[id], true, false}) },
 		"a stance":    func(r *rig, id link.ID) { r.hear(id, stances{1, []stance{{demoGroup, true, false, 1, 1}}}) },
-		"the records": func(r *rig, id link.ID) { r.hear(id, replica{1, []share{{demoGroup, true, false, nil}}}) },
+		"the records": func(r *rig, id link.ID) { r.hear(id, replica{1, []share{{demoGroup, true, false, false, nil}}}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, idle := newIdle(t, 1<<32)

@@ -78,13 +78,14 @@ func (c *core) meet(g *group, p *peer, pr *promise) bool {
 	return true
 }
 
-// tellAll makes a peer a fellow keeper, and owes it all that this node answers for.
+// tellAll makes a peer a fellow keeper, and owes it all that this node answers for, or
+// nobody does.
 func (c *core) tellAll(g *group, p *peer, pr *promise) *parcel {
 	g.kept.co.add(p)
 	p.keeps[g] = true
 	b := c.owe(p, ofReplica, g, pr)
 	for _, m := range g.kept.members {
-		if m.by == c.self {
+		if m.by == c.self || m.by == (link.ID{}) {
 			b.about(m.node)
 		}
 	}
@@ -193,11 +194,15 @@ func (c *core) takeShare(p *peer, s share, pr *promise) {
 		c.stale = true
 		c.meetKeepers(g, nil)
 	}
+	by := p.id
+	if s.orphans {
+		by = link.ID{}
+	}
 	for _, r := range s.list {
 		if !r.addr.IsValid() {
 			r.addr = p.contact.addrs[0]
 		}
-		c.takeRecord(g, record{node: r.node, addr: r.addr, version: r.version, count: r.count, by: p.id}, pr)
+		c.takeRecord(g, record{node: r.node, addr: r.addr, version: r.version, count: r.count, by: by}, pr)
 	}
 	k.heardFrom(p)
 }

@@ -222,6 +222,8 @@ func (c *core) takeRecord(g *group, r record, pr *promise) {
 		return
 	case old == nil && r.count == 0: // it watches only
 		return
+	case old != nil && r.by == (link.ID{}):
+		return // what is known here is as good
 	case old == nil:
 		old = &record{node: r.node}
 		k.records[r.node] = old
@@ -238,6 +240,9 @@ func (c *core) takeRecord(g *group, r record, pr *promise) {
 	}
 	c.matters(g, old)
 	c.changedRecord(g, old, before, pr)
+	if r.by == (link.ID{}) {
+		c.orphan(g, old)
+	}
 	if r.by == c.self {
 		c.meetKeepers(g, pr)
 		for _, p := range k.co {

@@ -23,7 +23,7 @@ func newKeeper(t *testing.T) *rig {
 	r.step(watch{demoGroup})
 	r.link(second, third)
 	for _, k := range []link.ID{second, third} {
-		r.hear(k, replica{1, []share{{demoGroup, true, false, nil}}})
+		r.hear(k, replica{1, []share{{demoGroup, true, false, false, nil}}})
 	}
 	r.confirmAll()
 	return r
@@ -31,7 +31,7 @@ func newKeeper(t *testing.T) *rig {
 
 // replicate has a keeper say that it answers for a record of the member.
 func (r *rig) replicate(by link.ID, version uint64, count uint32) []effect {
-	return r.hear(by, replica{7, []share{{demoGroup, true, false, []replicated{{member, addrOf(9), version, count}}}}})
+	return r.hear(by, replica{7, []share{{demoGroup, true, false, false, []replicated{{member, addrOf(9), version, count}}}}})
 }
 
 // confirmAll has the peers confirm all that they were told.
@@ -161,7 +161,7 @@ func TestRecordOfADeadKeeperWaitsToBeAdopted(t *testing.T) {
 func TestKeeperThatEndsKeepingLeavesItsRecordsToBeAdopted(t *testing.T) {
 	r := newKeeper(t)
 	r.replicate(second, 5, 1)
-	r.hear(second, replica{8, []share{{demoGroup, false, false, nil}}})
+	r.hear(second, replica{8, []share{{demoGroup, false, false, false, nil}}})
 	require.Equal(t, map[link.ID]int{member: 1}, r.members())
 	r.pass(orphanTime - tickEvery)
 	require.Equal(t, map[link.ID]int{member: 1}, r.members())
@@ -184,7 +184,7 @@ func TestRecordThatIsOrphanedAgainWaitsAnew(t *testing.T) {
 
 func TestDeadKeepersOwnRecordIsGoneAtOnce(t *testing.T) {
 	r := newKeeper(t)
-	r.hear(second, replica{7, []share{{demoGroup, true, false, []replicated{{second, netip.AddrPort{}, 5, 1}, {member, addrOf(9), 5, 1}}}}})
+	r.hear(second, replica{7, []share{{demoGroup, true, false, false, []replicated{{second, netip.AddrPort{}, 5, 1}, {member, addrOf(9), 5, 1}}}}})
 	r.unlink(second)
 	require.Equal(t, map[link.ID]int{member: 1}, r.members())
 }
@@ -408,12 +408,12 @@ func TestKeeperThatIsAMemberIsWatchedOver(t *testing.T) {
 	}
 	every := func(id link.ID) time.Duration { return r.c.pingEvery(r.c.peer(id)) }
 	require.Equal(t, pingLate, every(second))
-	r.hear(second, replica{7, []share{{demoGroup, true, false, []replicated{{second, netip.AddrPort{}, 5, 1}}}}})
+	r.hear(second, replica{7, []share{{demoGroup, true, false, false, []replicated{{second, netip.AddrPort{}, 5, 1}}}}})
 	require.Equal(t, pingSoon, every(second))
 	require.Equal(t, pingLate, every(third))
-	r.hear(second, replica{8, []share{{demoGroup, true, false, []replicated{{second, netip.AddrPort{}, 6, 0}}}}})
+	r.hear(second, replica{8, []share{{demoGroup, true, false, false, []replicated{{second, netip.AddrPort{}, 6, 0}}}}})
 	require.Equal(t, pingLate, every(second))
-	r.hear(second, replica{9, []share{{demoGroup, true, false, []replicated{{second, netip.AddrPort{}, 7, 1}}}}})
-	r.hear(second, replica{10, []share{{demoGroup, false, false, nil}}})
+	r.hear(second, replica{9, []share{{demoGroup, true, false, false, []replicated{{second, netip.AddrPort{}, 7, 1}}}}})
+	r.hear(second, replica{10, []share{{demoGroup, false, false, false, nil}}})
 	require.Equal(t, pingLate, every(second))
 }

@@ -138,7 +138,7 @@ func TestChangesOfAViewAddUp(t *testing.T) {
 			r.link(w.id)
 			w.take(t, sentTo[view](r, w.id, r.hear(w.id, stances{1, []stance{{demoGroup, true, false, 1, 0}}})))
 		}
-		r.hear(keeper, replica{1, []share{{demoGroup, true, false, nil}}})
+		r.hear(keeper, replica{1, []share{{demoGroup, true, false, false, nil}}})
 		settle := func(effects []effect) {
 			for _, w := range watchers {
 				w.take(t, sentTo[view](r, w.id, effects))
@@ -162,7 +162,7 @@ func TestChangesOfAViewAddUp(t *testing.T) {
 				records = append(records, replicated{id, addrOf(hostOf(id)), version, count})
 			}
 			sequence++
-			settle(r.hear(keeper, replica{sequence, []share{{demoGroup, true, false, records}}}))
+			settle(r.hear(keeper, replica{sequence, []share{{demoGroup, true, false, false, records}}}))
 		}
 		confirm := func(w *watching) {
 			for len(w.unacked) > 0 {
@@ -200,7 +200,7 @@ func TestChangesOfAViewAddUp(t *testing.T) {
 		for len(r.c.groups[demo].kept.members) > maxWhole-20 { // and small again
 			version++
 			sequence++
-			settle(r.hear(keeper, replica{sequence, []share{{demoGroup, true, false, []replicated{{some[0], addrOf(9), version, 0}}}}}))
+			settle(r.hear(keeper, replica{sequence, []share{{demoGroup, true, false, false, []replicated{{some[0], addrOf(9), version, 0}}}}}))
 			some = some[1:]
 			if rng.IntN(50) == 0 {
 				check()
@@ -219,7 +219,7 @@ func TestKeeperShowsItselfWhatItWouldTellOthers(t *testing.T) {
 	ids := []link.ID{}
 	for i := range 1000 {
 		ids = append(ids, randomID(rng))
-		effects := r.hear(idOf(2), replica{uint64(1 + i), []share{{demoGroup, true, false, []replicated{{ids[i], addrOf(9), 1, 1}}}}})
+		effects := r.hear(idOf(2), replica{uint64(1 + i), []share{{demoGroup, true, false, false, []replicated{{ids[i], addrOf(9), 1, 1}}}}})
 		for _, v := range effectsOf[pushView](effects) {
 			require.Equal(t, i < maxWhole, v.whole)
 		}

@@ -99,7 +99,7 @@
 //
 // stances: n ≤ 512; flags 1: it watches, 2: it tells another keeper from now on. The version rises.
 // replica: what the sender answers for; n ≤ 512, all m together ≤ 512; flags 1: it keeps the group, or else, with m
-// = 0, no longer, 2: the receiver is to tell all that it answers for. view: n ≤ 512; flags 1: what was told before is void, 2: these are all; count 0: no
+// = 0, no longer, 2: the receiver is to tell all that it answers for, 4: nobody answers for these. view: n ≤ 512; flags 1: what was told before is void, 2: these are all; count 0: no
 // member any more. Each of these is acknowledged, in any order, when what it says is shown as far as the
 // receiver sees to that; a sender keeps at most 16 unacknowledged.
 //

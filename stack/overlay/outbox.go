@@ -179,22 +179,33 @@ func (c *core) packReplica(p *peer, s *sent) message {
 	o := &p.outbox
 	m := replica{sequence: s.sequence}
 	records := 0
-	for bytes := 0; len(o.owed) > 0 && o.owed[0].class == ofReplica && len(m.list) < maxShares && records < maxReplicas; {
-		if bytes += shareSize + len(o.owed[0].group.Name); bytes > maxTold {
+	for bytes := 0; len(o.owed) > 0 && o.owed[0].class == ofReplica && len(m.list) < maxShares-1 && records < maxReplicas; {
+		if bytes += 2 * (shareSize + len(o.owed[0].group.Name)); bytes > maxTold {
 			break
 		}
 		b := o.next()
 		s.parcels = append(s.parcels, b)
 		sh := share{group: b.group.Group, keeping: b.group.kept != nil && b.group.kept.co.has(p)}
 		sh.anew = sh.keeping && b.anew
+		orphans := share{group: b.group.Group, keeping: true, orphans: true}
 		now, later := b.split(maxReplicas - records)
 		for _, node := range now {
-			if r := b.group.kept; sh.keeping && r.records[node] != nil {
-				sh.list = append(sh.list, r.records[node].replicated())
+			if !sh.keeping {
+				break
+			}
+			switch r := b.group.kept.records[node]; {
+			case r == nil:
+			case r.by == c.self:
+				sh.list = append(sh.list, r.replicated())
+			case r.by == (link.ID{}) && r.count > 0:
+				orphans.list = append(orphans.list, r.replicated())
 			}
 		}
-		records += len(sh.list)
+		records += len(now)
 		m.list = append(m.list, sh)
+		if len(orphans.list) > 0 {
+			m.list = append(m.list, orphans)
+		}
 		c.oweRest(p, b, later)
 	}
 	return m

@@ -106,6 +106,7 @@ type share struct {
 	group   Group
 	keeping bool // false: it keeps the group no longer
 	anew    bool // it knows nothing yet of what the receiver answers for
+	orphans bool // nobody answers for these any more
 	list    []replicated
 }
 
@@ -202,7 +203,7 @@ func (m replica) appendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(append(b, typeReplica), m.sequence)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.list)))
 	for _, s := range m.list {
-		b = append(appendGroup(b, s.group), flags(s.keeping, s.anew))
+		b = append(appendGroup(b, s.group), flags(s.keeping, s.anew, s.orphans))
 		b = binary.BigEndian.AppendUint16(b, uint16(len(s.list)))
 		for _, r := range s.list {
 			b = appendAddr(append(b, r.node[:]...), r.addr)

@@ -177,10 +177,10 @@ func (in *input) replica() replica {
 	m.list = make([]share, 0, shares)
 	for left := maxReplicas; shares > 0; shares-- {
 		s := share{group: in.group()}
-		f := in.flags(2)
-		s.keeping, s.anew = f&1 != 0, f&2 != 0
+		f := in.flags(3)
+		s.keeping, s.anew, s.orphans = f&1 != 0, f&2 != 0, f&4 != 0
 		n := in.size(left, replicaSize)
-		in.must(s.keeping || !s.anew && n == 0)
+		in.must(s.keeping || !s.anew && !s.orphans && n == 0)
 		left -= n
 		s.list = make([]replicated, 0, n)
 		for range n {

@@ -29,12 +29,15 @@ var golden = []struct {
 		"bb" + strings.Repeat("00", 30) + "02 09 02 06 fe800000000000000000000000000001 0001 04 0a000007 ffff"},
 	{"stances", stances{258, []stance{{demoGroup, true, false, 7, 2}, {Group{Kind: 9}, false, true, 0, 0}}}, "05 0000000000000102 0002" +
 		"01 04 64656d6f 01 0000000000000007 00000002" + "09 00 02 0000000000000000 00000000"},
-	{"replica", replica{258, []share{{demoGroup, true, true, []replicated{
+	{"replica", replica{258, []share{{demoGroup, true, true, false, []replicated{
 		{link.ID{0: 0xaa}, netip.AddrPort{}, 7, 2},
 		{link.ID{0: 0xbb}, netip.MustParseAddrPort("127.0.71.1:4000"), 8, 0},
-	}}, {Group{Kind: 2}, false, false, []replicated{}}}}, "06 0000000000000102 0002 01 04 64656d6f 03 0002" +
+	}}, {demoGroup, true, false, true, []replicated{
+		{link.ID{0: 0xdd}, netip.MustParseAddrPort("127.0.71.2:4000"), 9, 1},
+	}}, {Group{Kind: 2}, false, false, false, []replicated{}}}}, "06 0000000000000102 0003 01 04 64656d6f 03 0002" +
 		"aa" + strings.Repeat("00", 31) + "00 0000000000000007 00000002" +
-		"bb" + strings.Repeat("00", 31) + "04 7f004701 0fa0 0000000000000008 00000000" + "02 00 00 0000"},
+		"bb" + strings.Repeat("00", 31) + "04 7f004701 0fa0 0000000000000008 00000000" + "01 04 64656d6f 05 0001" +
+		"dd" + strings.Repeat("00", 31) + "04 7f004702 0fa0 0000000000000009 00000001" + "02 00 00 0000"},
 	{"view", view{258, true, true, Key{0: 0xcc}, []entry{{link.ID{0: 0xaa}, netip.MustParseAddrPort("127.0.71.1:4000"), 2}}},
 		"07 0000000000000102 03 cc" + strings.Repeat("00", 31) + "0001 aa" + strings.Repeat("00", 31) + "04 7f004701 0fa0 00000002"},
 	{"ack", ack{258}, "08 0000000000000102"},
@@ -102,7 +105,7 @@ var hostile = []string{
 	"05" + someSeq + "0001 01 ff 61 00" + someSeq + "00000001",     // a name that is cut short
 	"05" + someSeq + "0201" + strings.Repeat("00", 513*stanceSize), // one too many
 	"06" + someSeq + "ffff", "06" + someSeq + "0001 01 00 00 0001" + someID + "00" + someSeq + "00000001", // records of what it does not keep
-	"06" + someSeq + "0001 01 00 02 0000", "06" + someSeq + "0001 01 00 04 0000", "06" + someSeq + "0001 01 00 01 0201" + strings.Repeat("00", 513*replicaSize),
+	"06" + someSeq + "0001 01 00 02 0000", "06" + someSeq + "0001 01 00 04 0000", "06" + someSeq + "0001 01 00 08 0000", "06" + someSeq + "0001 01 00 01 0201" + strings.Repeat("00", 513*replicaSize),
 	"07" + someSeq + "04" + someID + "0000", "07" + someSeq + "00" + someID + "ffff", "07" + someSeq + "00" + someID + "0201" + strings.Repeat("00", 513*entrySize),
 	"09" + someID + "ff",
 	"dd ff ff ff ff", "c6 ff ff ff ff", "df ff ff ff ff",
@@ -132,7 +135,7 @@ func TestLongestMessageFits(t *testing.T) {
 	for i := range records {
 		records[i].addr = ipv6
 	}
-	kept := replica{list: []share{{Group{KindTopic, name}, true, false, records}}}
+	kept := replica{list: []share{{Group{KindTopic, name}, true, false, false, records}}}
 	for len(kept.list) < maxTold/(shareSize+maxName) {
 		kept.list = append(kept.list, share{group: Group{KindTopic, name}})
 	}
