@@ -31,6 +31,7 @@ type core struct {
 	stale    bool      // somebody came or went since then
 	leaving  bool
 
+	lookups   []*lookup
 	queries   map[uint32]query // that wait for an answer
 	nonce     uint32           // of the last of them
 	joining   bool             // this node's own id is being looked up

@@ -56,6 +56,7 @@ func (tick) apply(c *core) {
 		}
 	}
 	c.expireQueries()
+	c.hurryLookups()
 	c.expireRecords()
 	c.releaseLate()
 	if c.stale || c.now.Sub(c.reviewed) >= reviewEvery {

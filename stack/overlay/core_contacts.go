@@ -358,7 +358,9 @@ func (c *core) failed(k *contact) {
 		k.next = c.now // at its next address
 		return
 	}
-	c.hide(k.id)
+	if c.hide(k.id) {
+		k.until = c.now.Add(hideFor)
+	}
 	c.stale = true
 	k.settleAwaited()
 }

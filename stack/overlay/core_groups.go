@@ -242,6 +242,7 @@ func (c *core) check(g *group) {
 		c.choose(g, l)
 	}}
 	l.add(c.info(of.contact), 0)
+	c.lookups = append(c.lookups, l)
 	c.advance(l)
 }
 
@@ -319,7 +320,7 @@ func (c *core) settleOn(g *group, keeper link.ID) {
 		return
 	}
 	p := c.peer(keeper)
-	again := p.told[g] // it was left for another one, and has not been told so: its views were not heeded since
+	again := p.told[g] || p.outbox.owes(ofStance, g) // it was left for another one, and has not been told so: its views were not heeded since
 	g.again = again
 	c.tell(g, p)
 	if again {

@@ -29,6 +29,15 @@ func TestKeeperThatIsLeftAndChosenAgainShowsAllAnew(t *testing.T) {
 			n.step(do(func(c *core) { c.settleOn(g, keeper.id) }))
 			s.run(50 * time.Millisecond)
 			require.True(s.t, s.agreed(nodes))
+			n.step(do(func(c *core) { // it has not even been told that it was left
+				c.settleOn(g, c.self)
+				c.takeLeave(g, keeper.id)
+				c.settleOn(g, keeper.id)
+			}))
+			s.run(20 * time.Millisecond)
+			nodes[2].announce(demoGroup, uint32(2+s.rng.IntN(5)))
+			s.run(20 * time.Millisecond)
+			require.True(s.t, s.agreed(nodes))
 			n.step(do(func(c *core) { c.settleOn(g, c.self) }))
 			s.run(20 * time.Millisecond)
 		}

@@ -78,16 +78,21 @@ func (c *core) meet(g *group, p *peer, pr *promise) bool {
 	return true
 }
 
-// tellAll makes a peer a fellow keeper, and owes it all that this node answers for, or
-// nobody does.
+// tellAll makes a peer a fellow keeper, and owes it all that this node answers for, who left
+// included, or nobody does.
 func (c *core) tellAll(g *group, p *peer, pr *promise) *parcel {
 	g.kept.co.add(p)
 	p.keeps[g] = true
 	b := c.owe(p, ofReplica, g, pr)
-	for _, m := range g.kept.members {
-		if m.by == c.self || m.by == (link.ID{}) {
-			b.about(m.node)
+	var nodes []link.ID
+	for node, r := range g.kept.records {
+		if r.by == c.self || c.orphaned(r) {
+			nodes = append(nodes, node)
 		}
+	}
+	slices.SortFunc(nodes, link.ID.Compare)
+	for _, node := range nodes {
+		b.about(node)
 	}
 	return b
 }

@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	maxKept       = 100_000          // records of a group
-	maxPeerGroups = 100_000          // that a peer has a stance on
-	orphanTime    = 10 * time.Second // that a record is kept when nobody answers for it any more
-	tombTime      = time.Minute      // that is remembered who left, so that older news does not bring it back
-	warnEvery     = 5 * time.Second  // who tells a stance to a node that should not be its keeper
-	shunTime      = 10 * time.Second // a node that does not keep a group is not told of it
+	maxKept       = 100_000                 // records of a group
+	maxPeerGroups = 100_000                 // that a peer has a stance on
+	orphanTime    = 10 * time.Second        // that a record is kept when nobody answers for it any more
+	orphanNews    = 1500 * time.Millisecond // that new keepers are told of it, and keep it for as long again
+	tombTime      = time.Minute             // that is remembered who left, so that older news does not bring it back
+	warnEvery     = 5 * time.Second         // who tells a stance to a node that should not be its keeper
+	shunTime      = 10 * time.Second        // a node that does not keep a group is not told of it
 )
 
 // Kept is what a keeper knows of a group.
@@ -218,9 +219,17 @@ func (c *core) takeRecord(g *group, r record, pr *promise) {
 	k := g.kept
 	old := k.records[r.node]
 	switch {
+	case r.by != c.self && c.knowsBetter(g, r):
+		if old == nil { // it hosts nothing, and so there was nothing to tell
+			old = &record{node: r.node, version: r.version, by: c.self}
+			k.records[r.node] = old
+			c.changedRecord(g, old, 0, nil)
+			c.tellFellows(g, old, nil)
+		}
+		return
 	case old == nil && len(k.records) >= maxKept:
 		return
-	case old == nil && r.count == 0: // it watches only
+	case old == nil && r.count == 0 && r.by == c.self: // it watches only
 		return
 	case old != nil && r.by == (link.ID{}):
 		return // what is known here is as good
@@ -245,9 +254,23 @@ func (c *core) takeRecord(g *group, r record, pr *promise) {
 	}
 	if r.by == c.self {
 		c.meetKeepers(g, pr)
-		for _, p := range k.co {
-			c.owe(p, ofReplica, g, pr).about(r.node)
-		}
+		c.tellFellows(g, old, pr)
+	}
+}
+
+// knowsBetter tells whether a node tells this one itself what others tell of it.
+func (c *core) knowsBetter(g *group, r record) bool {
+	if r.node == c.self {
+		return g.keeper == c.self
+	}
+	p := c.peer(r.node)
+	return r.by == (link.ID{}) && p != nil && g.kept.attached.has(p)
+}
+
+// tellFellows tells the other keepers of a record.
+func (c *core) tellFellows(g *group, r *record, pr *promise) {
+	for _, p := range g.kept.co {
+		c.owe(p, ofReplica, g, pr).about(r.node)
 	}
 }
 
@@ -303,6 +326,11 @@ func (c *core) orphan(g *group, r *record) {
 	if r.count > 0 {
 		c.lapse(&c.lapses.orphans, orphanTime, g, r)
 	}
+}
+
+// orphaned tells whether a record has just become an orphan, so that new keepers should know it.
+func (c *core) orphaned(r *record) bool {
+	return r.by == (link.ID{}) && r.count > 0 && r.lapses.Sub(c.now) > orphanTime-orphanNews
 }
 
 // expireRecords ends orphans that nobody has adopted, and forgets who left long ago.

@@ -62,7 +62,11 @@ func TestNewerRecordWins(t *testing.T) {
 		taken    bool
 	}{
 		"first":                                {record{}, record{version: 1, count: 1, by: second}, true},
-		"first, and has left":                  {record{}, record{version: 1, count: 0, by: second}, false},
+		"first, and has left":                  {record{}, record{version: 1, count: 0, by: second}, true},
+		"watches only":                         {record{}, record{version: 1, count: 0, by: self}, false},
+		"orphan":                               {record{}, record{version: 5, count: 1}, true},
+		"orphan of one who is known":           {record{version: 5, count: 2, by: second}, record{version: 6, count: 1}, false},
+		"orphan of one who left":               {record{version: 5, count: 0, by: second}, record{version: 5, count: 1}, false},
 		"newer":                                {record{version: 5, count: 1, by: second}, record{version: 6, count: 2, by: third}, true},
 		"older":                                {record{version: 5, count: 1, by: second}, record{version: 4, count: 2, by: third}, false},
 		"older, of this node's":                {record{version: 5, count: 1, by: second}, record{version: 4, count: 2, by: self}, false},
@@ -180,6 +184,56 @@ func TestRecordThatIsOrphanedAgainWaitsAnew(t *testing.T) {
 	require.Equal(t, map[link.ID]int{member: 1}, r.members(), "the third keeper died a moment ago")
 	r.pass(orphanTime)
 	require.Empty(t, r.members())
+}
+
+// told lists what a fellow keeper is told of a group in these effects.
+func (r *rig) told(to link.ID, effects []effect) (list []share) {
+	for _, m := range sentTo[replica](r, to, effects) {
+		list = append(list, m.list...)
+	}
+	return list
+}
+
+func TestNewKeeperLearnsOfOrphansWhileTheyAreNews(t *testing.T) {
+	r := newKeeper(t)
+	r.replicate(second, 5, 1)
+	r.unlink(second)
+	anew := []share{{demoGroup, true, true, false, nil}}
+	r.pass(orphanNews - tickEvery)
+	require.Equal(t, []share{
+		{demoGroup, true, false, false, []replicated{}},
+		{demoGroup, true, false, true, []replicated{{member, addrOf(9), 5, 1}}},
+	}, r.told(third, r.hear(third, replica{8, anew})))
+	r.confirmAll()
+	r.pass(2 * tickEvery)
+	require.Equal(t, []share{{demoGroup, true, false, false, []replicated{}}}, r.told(third, r.hear(third, replica{9, anew})))
+}
+
+func TestNewKeeperLearnsWhoLeft(t *testing.T) {
+	r := newKeeper(t)
+	r.link(member)
+	r.hear(member, stances{1, []stance{{demoGroup, false, false, 5, 1}}})
+	r.hear(member, stances{2, []stance{{demoGroup, false, false, 6, 0}}})
+	r.confirmAll()
+	require.Equal(t, []share{{demoGroup, true, false, false, []replicated{{member, addrOf(hostOf(member)), 6, 0}}}},
+		r.told(third, r.hear(third, replica{9, []share{{demoGroup, true, true, false, nil}}})))
+}
+
+func TestNodeKnowsBestWhatItHosts(t *testing.T) {
+	for who, attach := range map[link.ID]func(r *rig){
+		self: func(*rig) {},
+		member: func(r *rig) {
+			r.link(member)
+			r.hear(member, stances{1, []stance{{demoGroup, true, false, 5, 0}}})
+		},
+	} {
+		r := newKeeper(t)
+		attach(r)
+		r.confirmAll()
+		effects := r.hear(second, replica{9, []share{{demoGroup, true, false, true, []replicated{{who, addrOf(9), 4, 1}}}}})
+		require.Empty(t, r.members())
+		require.Equal(t, []share{{demoGroup, true, false, false, []replicated{{who, netip.AddrPort{}, 4, 0}}}}, r.told(third, effects))
+	}
 }
 
 func TestDeadKeepersOwnRecordIsGoneAtOnce(t *testing.T) {

@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	sure      = 3               // so many are asked at a time, until the closest have answered
-	maxShort  = 32              // nodes that a lookup considers
-	maxDepth  = 16              // hops away from what this node knew
-	queryWait = 3 * time.Second // for an answer
+	sure      = 3                      // so many are asked at a time, until the closest have answered
+	maxShort  = 32                     // nodes that a lookup considers
+	maxDepth  = 16                     // hops away from what this node knew
+	slowAfter = 500 * time.Millisecond // a lookup goes on without who has not answered
+	queryWait = 3 * time.Second        // for an answer
 )
 
 // A lookup finds the nodes closest to a target: it asks the closest it knows for
@@ -30,6 +31,7 @@ type candidate struct {
 	contactInfo
 	depth int
 	state queryState
+	asked time.Time
 }
 
 type queryState int
@@ -62,6 +64,7 @@ func (c *core) lookup(target link.ID, then func(c *core, l *lookup)) {
 			w.state = answered
 		}
 	}
+	c.lookups = append(c.lookups, l)
 	c.advance(l)
 }
 
@@ -113,7 +116,7 @@ func (c *core) advance(l *lookup) {
 
 // query asks a candidate, once there is a link to it.
 func (c *core) query(l *lookup, w *candidate) {
-	w.state = askedNow
+	w.state, w.asked = askedNow, c.now
 	l.depth = max(l.depth, w.depth)
 	c.want(w.id, w.addrs, c.seenAt(w.contactInfo), func(p *peer) {
 		if p == nil {
@@ -132,6 +135,24 @@ func (c *core) query(l *lookup, w *candidate) {
 // failQueries ends the queries to a node that was lost.
 func (c *core) failQueries(id link.ID) {
 	c.endQueries(func(q query) bool { return q.whom.id == id })
+}
+
+// hurryLookups takes candidates that are slow for failed. An answer that comes before the lookup has ended
+// counts all the same.
+func (c *core) hurryLookups() {
+	lookups := c.lookups
+	c.lookups = nil // others may begin
+	for _, l := range lookups {
+		for _, w := range l.list {
+			if w.state == askedNow && c.now.Sub(w.asked) >= slowAfter {
+				w.state = failed
+			}
+		}
+		c.advance(l)
+		if l.then != nil {
+			c.lookups = append(c.lookups, l)
+		}
+	}
 }
 
 // expireQueries ends those that were not answered in time.

@@ -312,7 +312,7 @@ func TestViewsConvergeAfterChaos(t *testing.T) {
 			n.offer(nodes[(i+1)%len(nodes)]) // discovery never stops
 		}
 		s.until(12*time.Second, "views converge after the last change", s.converged)
-		s.run(2 * time.Second)
+		s.run(dialTimeout + time.Second) // the last dial to a dead keeper may still be under way
 		for _, n := range s.alive() {
 			require.Empty(s.t, n.announced, "everything was confirmed in the end")
 		}

@@ -206,10 +206,11 @@ func (c *core) push(g *group) {
 	c.emit(pushView{g.key, slices.Clone(members), whole})
 }
 
-// hide keeps a node out of the views, because it cannot be reached.
-func (c *core) hide(node link.ID) {
+// hide keeps a node out of the views, because it cannot be reached. It tells whether the node
+// would be in one.
+func (c *core) hide(node link.ID) bool {
 	c.down[node] = c.now
-	c.repush(node)
+	return c.repush(node)
 }
 
 // show ends that.
@@ -220,8 +221,8 @@ func (c *core) show(node link.ID) {
 	}
 }
 
-// repush hands over the views that a node may be in.
-func (c *core) repush(node link.ID) {
+// repush hands over the views that a node may be in, and tells whether there is one.
+func (c *core) repush(node link.ID) (member bool) {
 	for _, g := range c.all() {
 		if !g.watch {
 			continue
@@ -230,8 +231,10 @@ func (c *core) repush(node link.ID) {
 		_, shown := slices.BinarySearchFunc(g.shown, node, func(m Member, id link.ID) int { return m.Node.Compare(id) })
 		if known || shown {
 			c.push(g)
+			member = true
 		}
 	}
+	return member
 }
 
 // member is what is known of a member of the group.

@@ -328,7 +328,6 @@ func (c *crowd) until(limit time.Duration, ok func() bool) time.Duration {
 	began := time.Now()
 	for !ok() {
 		if time.Since(began) >= limit {
-			c.dump()
 			c.t.Fatalf("not after %v: views show %v", limit, c.shows())
 		}
 		time.Sleep(10 * time.Millisecond)

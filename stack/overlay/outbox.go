@@ -146,6 +146,9 @@ func (c *core) flush(p *peer) {
 	}
 }
 
+// owes tells whether the peer has yet to be told something of a group.
+func (o *outbox) owes(what class, g *group) bool { return o.index[parcelKey{what, g}] != nil }
+
 // next takes the first parcel.
 func (o *outbox) next() *parcel {
 	b := o.owed[0]
@@ -197,7 +200,7 @@ func (c *core) packReplica(p *peer, s *sent) message {
 			case r == nil:
 			case r.by == c.self:
 				sh.list = append(sh.list, r.replicated())
-			case r.by == (link.ID{}) && r.count > 0:
+			case c.orphaned(r):
 				orphans.list = append(orphans.list, r.replicated())
 			}
 		}
