@@ -29,8 +29,8 @@ type gate struct {
 	claims     pacer
 }
 
-func newGate() *gate {
-	return &gate{young: make(map[sighting]time.Time), claims: pacer{interval: claimInterval, burst: claimBurst}}
+func newGate(interval time.Duration, burst int) *gate {
+	return &gate{young: make(map[sighting]time.Time), claims: pacer{interval: interval, burst: burst}}
 }
 
 // pass tells whether to report s now, and whether it is fresh, that is not

@@ -17,7 +17,7 @@ func sightingOf(i int) sighting {
 }
 
 func TestGateReportsANodeOncePerSecond(t *testing.T) {
-	g := newGate()
+	g := newGate(claimInterval, claimBurst)
 	reports := 0
 	for i := range 100 {
 		report, fresh := g.pass(testEpoch.Add(time.Duration(i)*100*time.Millisecond), sightingOf(1), i%2 == 0)
@@ -30,7 +30,7 @@ func TestGateReportsANodeOncePerSecond(t *testing.T) {
 }
 
 func TestGateReportsANodeAtItsNewAddressAtOnce(t *testing.T) {
-	g := newGate()
+	g := newGate(claimInterval, claimBurst)
 	s := sightingOf(1)
 	g.pass(testEpoch, s, true)
 	s.addr = netip.MustParseAddrPort("10.0.0.9:23550")
@@ -40,7 +40,7 @@ func TestGateReportsANodeAtItsNewAddressAtOnce(t *testing.T) {
 }
 
 func TestGateRemembersABoundedNumber(t *testing.T) {
-	g := newGate()
+	g := newGate(claimInterval, claimBurst)
 	for i := range 5 * gateSightings {
 		g.pass(testEpoch, sightingOf(i), true)
 		require.LessOrEqual(t, len(g.young)+len(g.old), 2*gateSightings)
@@ -50,7 +50,7 @@ func TestGateRemembersABoundedNumber(t *testing.T) {
 }
 
 func TestGateBoundsClaimsButNotProofs(t *testing.T) {
-	g := newGate()
+	g := newGate(claimInterval, claimBurst)
 	claims, proofs := 0, 0
 	for i := range 10_000 {
 		now := testEpoch.Add(time.Duration(i) * time.Millisecond)

@@ -1,6 +1,6 @@
 // Package discovery finds the addresses of nodes that know the secret of a network,
 // by sending small authenticated datagrams, probes, to every address of
-// the subnets it is given. It needs no multicast.
+// the subnets it is given. It needs no multicast, but is faster where there is some.
 //
 // It promises hints: whoever is reported knew a secret of the network at
 // some time, and a datagram came from that address. A probe can be recorded and
@@ -24,7 +24,7 @@
 //	   +---------------+---------------+---------------+---------------+
 //	96
 //
-// Kind is 1 for a probe and 2 for an answer. The first byte is below 0x40, which no QUIC packet
+// Kind is 1 for a probe, 2 for an answer and 3 for a call. The first byte is below 0x40, which no QUIC packet
 // has, so both share one UDP port. Several secrets may be in use: probes are signed with the first, all
 // are accepted, and an answer is signed with the secret of its probe.
 //
@@ -39,10 +39,24 @@
 // The nonce is a MAC of the address probed and the time, so that answers
 // are checked without remembering what was sent (see challenge).
 //
+// A call says "a node of your network listens there", to everybody on an interface at once: it goes
+// to the IPv6 group ff12::4952:4953 of that link, UDP port 23550, with an IPv4 address in place of the nonce:
+//
+//	   +---------------+---------------+---------------+---------------+
+//	 8 | IPv4 address of the caller on that interface                  |
+//	   +---------------+---------------+---------------+---------------+
+//	12 | its UDP port                  | 18 random bytes               |
+//	   +---------------+---------------+---------------+---------------+
+//
+// A call is not answered and finds nobody by itself. Who hears one probes the address in it, at a bounded rate
+// and only if it is of a subnet of the interface that the call came in by; the rest is up to the answer. So IPv6
+// tells no more than where to probe first: where it is missing or filtered, discovery is slower and nothing else. Calls and
+// probes are refused on each other's socket.
+//
 // A [Prober] is safe for concurrent use.
 package discovery
 
-// Size is the length of every probe and every answer in bytes.
+// Size is the length of every probe, every answer and every call in bytes.
 const Size = 96
 
 const (
@@ -59,12 +73,13 @@ const (
 // magic opens every datagram: a bell, and the name of who rings it.
 const magic = "\x07IRS"
 
-// A kind tells a probe from an answer.
+// A kind tells probes, answers and calls apart.
 type kind byte
 
 const (
 	kindProbe  kind = 1
 	kindAnswer kind = 2
+	kindCall   kind = 3
 )
 
 // A nonce ties an answer to a probe.
@@ -104,7 +119,7 @@ func parseProbe(b []byte) (probe, reason) {
 		return probe{}, refusedVersion
 	}
 	p := probe{kind: kind(b[offsetKind])}
-	if p.kind != kindProbe && p.kind != kindAnswer {
+	if p.kind < kindProbe || p.kind > kindCall {
 		return probe{}, refusedKind
 	}
 	copy(p.mark[:], b[offsetMark:])

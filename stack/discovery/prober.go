@@ -40,6 +40,8 @@ type Config struct {
 	Seeds   []Seed           // hosts to probe wherever they are; names are looked up again and again
 	Lookup  Lookup           // of names of seeds; if nil, the system's
 	Reach
+	// Calls opens the socket of calls, which Run closes; if nil, or if it fails, there are none. ListenCalls is one.
+	Calls func() (CallConn, error)
 	Known func() []netip.AddrPort // peers that need no probing, asked for a few times a second; may be nil
 	Log   *slog.Logger            // if nil, nothing is logged
 }
@@ -61,6 +63,7 @@ type Prober struct {
 	wake      chan struct{} // a token has the sender look again at once
 	// broadcasts are those of the Reach there is now; replaced as a whole.
 	broadcasts atomic.Pointer[[]netip.Prefix]
+	callers    atomic.Pointer[[]Caller] // as well
 
 	cannotThin bool // the last try failed; owned by send
 
@@ -89,6 +92,7 @@ func New(cfg Config) (*Prober, error) {
 	cfg.Exclude = unmapped(cfg.Exclude)
 	p := &Prober{cfg: cfg, log: cfg.Log, fields: fields, epoch: time.Now(), converged: make(chan struct{}), wake: make(chan struct{}, 1)}
 	p.broadcasts.Store(&reach.Broadcast)
+	p.callers.Store(&reach.Callers)
 	p.resolved = make([]resolved, len(cfg.Seeds))
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -124,7 +128,11 @@ func (p *Prober) Run(ctx context.Context, found func(id [32]byte, addr netip.Add
 		}
 	})
 	others.Go(func() { p.resolve(ctx) })
-	p.send(ctx)
+	mouth := p.openCalls()
+	if mouth != nil {
+		others.Go(func() { p.hearCalls(ctx, mouth) })
+	}
+	p.send(ctx, mouth)
 	others.Wait()
 	if err := context.Cause(ctx); errors.Is(err, errSocket) {
 		return err

@@ -9,8 +9,8 @@ import (
 // knownInterval is how old the list of peers that need no probing may be.
 const knownInterval = 250 * time.Millisecond
 
-// send probes where and when the search says, until ctx is done.
-func (p *Prober) send(ctx context.Context) {
+// send probes and calls where and when the search says, until ctx is done. Calls may be nil.
+func (p *Prober) send(ctx context.Context, calls CallConn) {
 	secrets := keyringOf{from: &p.keys}
 	challenge := newChallenge(p.challenge[:], p.epoch)
 	buffer := make([]byte, 0, Size)
@@ -36,6 +36,9 @@ func (p *Prober) send(ctx context.Context) {
 			if p.write(buffer, a.target) {
 				p.counters.sent.Add(1)
 			}
+		}
+		if a.call && calls != nil {
+			p.call(calls, secrets.current()[0])
 		}
 		if a.converged && !converged {
 			converged = true

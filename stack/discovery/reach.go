@@ -17,6 +17,8 @@ type Reach struct {
 	// Broadcast lists subnets whose broadcast address, the last one of each, is probed
 	// too. They may be wider than those in Subnets.
 	Broadcast []netip.Prefix
+	// Callers are who calls and hears calls, unless Config.Calls is nil.
+	Callers []Caller
 }
 
 // lay checks and copies r, and lays out its fields.
@@ -29,7 +31,12 @@ func (r Reach) lay() (Reach, []*field, error) {
 	if err != nil {
 		return Reach{}, nil, err
 	}
-	return Reach{slices.Clone(r.Subnets), slices.Clone(r.Rear), slices.Clone(r.Host), broadcast}, fields, nil
+	for _, c := range r.Callers {
+		if !c.Address.IsValid() || !c.Address.Addr().Is4() || c.Interface == "" {
+			return Reach{}, nil, fmt.Errorf("caller %v on %q: want an interface and an IPv4 address of it", c.Address, c.Interface)
+		}
+	}
+	return Reach{slices.Clone(r.Subnets), slices.Clone(r.Rear), slices.Clone(r.Host), broadcast, slices.Clone(r.Callers)}, fields, nil
 }
 
 // SetReach replaces the Reach of a running Prober, as when a network interface comes or
@@ -46,6 +53,9 @@ func (p *Prober) SetReach(r Reach) error {
 		return errors.New("discovery: the reach of a Prober changes only while it runs")
 	}
 	p.broadcasts.Store(&r.Broadcast)
+	if newcomers := without(r.Callers, *p.callers.Swap(&r.Callers)); len(newcomers) > 0 {
+		p.search.calls = calls{}
+	}
 	defer p.wakeSender()
 	p.search.reach(fields, p.cfg.self(r.Host), broadcastTargets(r.Broadcast))
 	return nil
@@ -71,6 +81,6 @@ func (s *search) reach(fields []*field, self, broadcasts []netip.AddrPort) {
 }
 
 // without copies list but for what is in old.
-func without(list, old []netip.AddrPort) []netip.AddrPort {
-	return slices.DeleteFunc(slices.Clone(list), func(a netip.AddrPort) bool { return slices.Contains(old, a) })
+func without[T comparable](list, old []T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(a T) bool { return slices.Contains(old, a) })
 }

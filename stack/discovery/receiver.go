@@ -31,7 +31,7 @@ func newReceiver(self [32]byte, secrets [][]byte, c *challenge) *receiver {
 		keys:      newKeyring(secrets),
 		challenge: c,
 		answers:   pacer{interval: answerInterval, burst: answerBurst},
-		gate:      newGate(),
+		gate:      newGate(claimInterval, claimBurst),
 	}
 }
 
@@ -50,6 +50,9 @@ func (r *receiver) judge(now time.Time, b []byte, addr netip.AddrPort) verdict {
 	p, refused := parseProbe(b)
 	if refused != accepted {
 		return verdict{refused: refused}
+	}
+	if p.kind == kindCall {
+		return verdict{refused: refusedKind}
 	}
 	signer := r.keys.signerOf(b)
 	switch {

@@ -46,10 +46,12 @@ type search struct {
 	peers      int
 	self       []netip.AddrPort
 	began      time.Time
-	opened     time.Time // when the sweep became endless; zero before
-	found      bool      // any node, beyond doubt
-	turn       int       // probes once the small subnets are swept
-	deaf       bool      // most of what comes is dropped unseen, so others have to hear this node
+	opened     time.Time        // when the sweep became endless; zero before
+	found      bool             // any node, beyond doubt
+	turn       int              // probes once the small subnets are swept
+	calls      calls            // when to call
+	called     []netip.AddrPort // who has called: to be probed at once
+	deaf       bool             // most of what comes is dropped unseen, so others have to hear this node
 }
 
 func newSearch(now time.Time, sweep *sweep, self ...netip.AddrPort) *search {
@@ -61,6 +63,7 @@ func newSearch(now time.Time, sweep *sweep, self ...netip.AddrPort) *search {
 // An action is what a search wants done.
 type action struct {
 	target    netip.AddrPort // to be probed now, if valid
+	call      bool           // tell others where this node is
 	wait      time.Duration  // until the next step
 	converged bool
 }
@@ -69,11 +72,17 @@ type action struct {
 func (s *search) step(now time.Time) action {
 	s.advance(now)
 	var a action
+	if a.target = s.caller(); a.target.IsValid() {
+		return a
+	}
 	if s.pacer.wait(now) == 0 {
 		s.pacer.take(now)
 		a.target = s.target()
 	}
 	a.wait = s.pacer.wait(now)
+	slowest := s.settled() * time.Duration(broadcastEvery*max(1, s.peers))
+	a.call = s.calls.take(now, slowest)
+	a.wait = min(a.wait, s.calls.wait(now, slowest))
 	if at, ok := s.calm.at(); ok {
 		left := at.Sub(now)
 		a.converged = left <= 0
@@ -109,8 +118,13 @@ func (s *search) pace(now time.Time, stage stage) (time.Duration, int) {
 	case !s.found && now.Sub(s.opened) < lonelyTime, s.deaf, len(s.sweep.first) > 0:
 		return lonelyInterval, 1
 	default:
-		return min(settledInterval*time.Duration(max(1, s.peers)), settledLimit), 1
+		return s.settled(), 1
 	}
+}
+
+// settled is the pace that never ends.
+func (s *search) settled() time.Duration {
+	return min(settledInterval*time.Duration(max(1, s.peers)), settledLimit)
 }
 
 // target is whom to probe; not valid if maxSkips targets in a row need no

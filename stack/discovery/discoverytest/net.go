@@ -34,6 +34,7 @@ type Net struct {
 	filter func(Datagram) error
 	shared []netip.Prefix
 	thins  bool
+	ears   []*Ear
 }
 
 // Thin lets sockets thin out what comes; before, they cannot.
