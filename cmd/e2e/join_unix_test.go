@@ -126,6 +126,7 @@ func TestBroadcastFindsNodesOfALargeSubnetAtOnce(t *testing.T) {
 	for i, addr := range []string{"10.77.0.9/20", "10.77.7.200/20", "10.77.15.77/20"} {
 		host := fmt.Sprint("h", i)
 		w.host(host)
+		w.disableIPv6(host)
 		w.plug(host, "eth0", addr, "lan")
 	}
 	var nodes []*wiredNode
@@ -149,6 +150,7 @@ func TestTwoNodesOnALargeSubnetLinkAtOnceByBroadcast(t *testing.T) {
 	key := newKey(t)
 	for host, addr := range map[string]string{"a": "10.76.0.9/20", "b": "10.76.15.77/20"} {
 		w.host(host)
+		w.disableIPv6(host)
 		w.plug(host, "eth0", addr, "lan")
 	}
 	var times spread

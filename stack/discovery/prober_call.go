@@ -21,7 +21,7 @@ type CallConn interface {
 	ReadCall(b []byte) (int, netip.Addr, error)
 	// WriteCall sends b to everybody on an interface, whose calls are heard from then on. One goroutine at a time calls it.
 	WriteCall(b []byte, nic string) error
-	Close() error
+	Close() error // once or more
 }
 
 // openCalls opens the socket of calls; nil if there is to be none, or can be none.
@@ -53,8 +53,8 @@ func (p *Prober) call(conn CallConn, s *signer) {
 
 // hearCalls has callers probed until ctx is done. It closes conn.
 func (p *Prober) hearCalls(ctx context.Context, conn CallConn) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
+	context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends ReadCall
+	defer func() { _ = conn.Close() }()
 	secrets := keyringOf{from: &p.keys}
 	l := newListener(p.cfg.Self)
 	ear := pacer{interval: earInterval, burst: earBurst}

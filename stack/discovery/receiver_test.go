@@ -68,13 +68,15 @@ func TestAnswerEchoesTheNonceUnderTheSecretOfTheProbe(t *testing.T) {
 }
 
 // FuzzJudge: no datagram makes more than one of the same size go out, and
-// what strangers send is turned away.
+// what strangers send is turned away. As a call, it sends nobody but to a node's port of the interface's subnets.
 func FuzzJudge(f *testing.F) {
 	p := probe{kind: kindProbe, nonce: nonce{1}, id: [32]byte{2}}
 	good := appendProbe(nil, p, newSigner(testSecret))
 	foreign := appendProbe(nil, p, newSigner(testKey))
 	f.Add(good)
 	f.Add(foreign)
+	f.Add(callFrom(testAddr))
+	f.Add(appendProbe(nil, probe{kind: kindCall, nonce: callOf(testAddr), id: [32]byte{2}}, newSigner(testKey)))
 	f.Add(answerFrom(testAddr, testEpoch))
 	f.Add([]byte{})
 	f.Add(good[:Size-1])
@@ -85,7 +87,16 @@ func FuzzJudge(f *testing.F) {
 		r := testReceiver()
 		kept := bytes.Clone(b)
 		v := r.judge(testEpoch, b, testAddr)
+		addr, refused := testListener().judge(testEpoch, b, testLocal)
 		require.Equal(t, kept, b, "the datagram was changed")
+		if refused == accepted {
+			require.Equal(t, refusedKind, v.refused, "it is both")
+			require.True(t, netip.MustParsePrefix("10.0.0.0/20").Contains(addr.Addr()))
+			require.Contains(t, []uint16{23550, 23551, 23552, 23553, 23554}, addr.Port())
+			require.NotNil(t, newKeyring([][]byte{testSecret}).signerOf(b))
+		} else {
+			require.Zero(t, addr)
+		}
 		if v.refused != accepted {
 			require.Equal(t, verdict{refused: v.refused}, v)
 			return

@@ -95,8 +95,8 @@ func printCheckup(w io.Writer, c checkup) {
 		for _, j := range d.Join {
 			fmt.Fprintf(w, "joins     %s: %s\n", j.Host, orNone(j.Error+strings.Join(j.Targets, " ")))
 		}
-		fmt.Fprintf(w, "probes    %d sent, %d of them answered; %d of other nodes answered\npeers     %d\n",
-			d.Probes.Sent, d.Probes.Hits, d.Probes.Answered, d.Peers)
+		fmt.Fprintf(w, "probes    %d sent, %d of them answered; %d of other nodes answered\ncalls     %d sent, %d of other nodes heard\npeers     %d\n",
+			d.Probes.Sent, d.Probes.Hits, d.Probes.Answered, d.Probes.Called, d.Probes.Heard, d.Peers)
 	}
 	for _, p := range c.Ports {
 		fmt.Fprintf(w, "UDP port  %s is held by %s\n", p.Address, p.who())
@@ -134,6 +134,9 @@ func describeSubnet(s node.Subnet) string {
 	}
 	if s.Broadcast {
 		text += ", by broadcast too"
+	}
+	if s.Multicast {
+		text += ", by multicast too"
 	}
 	if s.Bridge {
 		text += ", after the others"

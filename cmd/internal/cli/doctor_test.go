@@ -90,6 +90,21 @@ func TestTablesOfSocketsAreRead(t *testing.T) {
 	}, wellKnown(table))
 }
 
+func TestSocketsForCallsAreNotTold(t *testing.T) {
+	hold := func(pid int, addr string) *portHolder {
+		return &portHolder{Address: netip.MustParseAddrPort(addr), PID: pid}
+	}
+	list := withoutEars(map[string]*portHolder{
+		"1": hold(7, "0.0.0.0:23551"), "2": hold(7, "[::]:23550"), // a node
+		"3": hold(8, "[::]:23552"), "4": hold(0, "[::]:23553"), "5": hold(0, "0.0.0.0:23554"),
+	})
+	var told []string
+	for _, h := range list {
+		told = append(told, h.Address.String())
+	}
+	require.ElementsMatch(t, []string{"0.0.0.0:23551", "[::]:23552", "[::]:23553", "0.0.0.0:23554"}, told)
+}
+
 func TestPortsAreCrowdedWhereAllOfThemAreTaken(t *testing.T) {
 	hold := func(list ...string) (holders []portHolder) {
 		for _, s := range list {

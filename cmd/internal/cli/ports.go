@@ -60,11 +60,23 @@ func portHolders() []portHolder {
 			h.Process = strings.TrimSpace(string(name))
 		}
 	}
+	list := withoutEars(holders)
+	slices.SortFunc(list, func(a, b portHolder) int { return a.Address.Compare(b.Address) })
+	return list
+}
+
+// withoutEars lists the holders but for sockets of IPv6 that belong to a process with one of IPv4: a node's, for calls.
+func withoutEars(holders map[string]*portHolder) []portHolder {
+	nodes := make(map[int]bool)
+	for _, h := range holders {
+		nodes[h.PID] = nodes[h.PID] || h.PID != 0 && h.Address.Addr().Is4()
+	}
 	list := make([]portHolder, 0, len(holders))
 	for _, h := range holders {
-		list = append(list, *h)
+		if !h.Address.Addr().Is6() || !nodes[h.PID] {
+			list = append(list, *h)
+		}
 	}
-	slices.SortFunc(list, func(a, b portHolder) int { return a.Address.Compare(b.Address) })
 	return list
 }
 

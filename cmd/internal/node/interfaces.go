@@ -47,9 +47,11 @@ func (n *Node) lookOn(p place) error {
 	return nil
 }
 
-// missing lists what of all is not in some.
+// missing lists what of all is not in some, or not but for its multicast, which comes a moment after the rest.
 func missing(some, all []Subnet) []Subnet {
-	return slices.DeleteFunc(slices.Clone(all), func(s Subnet) bool { return slices.Contains(some, s) })
+	return slices.DeleteFunc(slices.Clone(all), func(s Subnet) bool {
+		return slices.ContainsFunc(some, func(o Subnet) bool { o.Multicast = s.Multicast; return o == s })
+	})
 }
 
 // tell logs where the node looks, and what keeps it from looking further.

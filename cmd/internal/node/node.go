@@ -111,7 +111,7 @@ func (n *Node) connectable() error {
 	n.id = n.network.transport.ID()
 	n.where.Store(&where)
 	n.tell(where.looked)
-	n.network.prober, err = discovery.New(discovery.Config{
+	cfg := discovery.Config{
 		Conn:    n.network.transport,
 		Secrets: network.Secrets(probeSecret),
 		Self:    n.id,
@@ -122,8 +122,11 @@ func (n *Node) connectable() error {
 		Seeds:   n.cfg.Join,
 		Known:   n.knownAddresses,
 		Log:     n.log,
-	})
-	if err != nil {
+	}
+	if where.multicast {
+		cfg.Calls = discovery.ListenCalls
+	}
+	if n.network.prober, err = discovery.New(cfg); err != nil {
 		return errors.Join(fmt.Errorf("node: %w", err), n.network.transport.Close())
 	}
 	n.keys.users = n.network

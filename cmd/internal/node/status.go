@@ -73,6 +73,8 @@ type Probes struct {
 	Sent     uint64 `json:"sent"`
 	Answered uint64 `json:"answered"` // probes of others that got a reply
 	Hits     uint64 `json:"hits"`     // replies to own probes
+	Called   uint64 `json:"called"`   // calls sent by multicast
+	Heard    uint64 `json:"heard"`    // calls of other nodes, which are probed for it
 }
 
 // Members is how many members the named cluster has, as far as the node knows.

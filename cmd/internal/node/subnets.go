@@ -22,7 +22,9 @@ type place struct {
 	subnets   []netip.Prefix // to be probed
 	rear      []netip.Prefix // to be probed after those
 	broadcast []netip.Prefix // that have a broadcast address
-	looked    []Subnet       // all of them, for a human
+	multicast bool           // a socket for calls may be opened
+	callers   []discovery.Caller
+	looked    []Subnet // all of them, for a human
 }
 
 // A Subnet is one that the node has an address on.
@@ -31,6 +33,7 @@ type Subnet struct {
 	Address   netip.Prefix `json:"address"`             // own address and mask
 	Probed    netip.Prefix `json:"probed"`              // where it looks for others
 	Broadcast bool         `json:"broadcast"`           // it asks everybody at once, too
+	Multicast bool         `json:"multicast"`           // it calls everybody by IPv6 multicast, too
 	Bridge    bool         `json:"bridge"`              // of local containers: searched last
 }
 
@@ -41,12 +44,24 @@ type nic struct {
 	addrs []netip.Prefix
 }
 
+// multicasts tells whether IPv6 datagrams to everybody can leave and come in.
+func (n nic) multicasts() bool {
+	return n.flags&net.FlagMulticast != 0 && slices.ContainsFunc(n.addrs, func(a netip.Prefix) bool {
+		return a.Addr().Is6() && a.Addr().IsLinkLocalUnicast()
+	})
+}
+
+// sameGround tells whether o is of the same subnet and interface.
+func (s Subnet) sameGround(o Subnet) bool {
+	return s.Interface == o.Interface && s.Address.Masked() == o.Address.Masked()
+}
+
 // chooseSubnets follows bind where it is given; otherwise it looks on every
 // network interface. Without a subnet to probe there must be others hints.
 func chooseSubnets(bind netip.Prefix, hints bool) (place, error) {
 	if bind.IsValid() {
 		p := place{listen: bind}
-		p.add("", bind, false, false)
+		p.add(nic{}, bind, false)
 		return p, nil
 	}
 	nics, err := hostNICs()
@@ -84,9 +99,10 @@ func hostNICs() ([]nic, error) {
 }
 
 // choosePlace listens on all addresses and looks on the IPv4 subnets of those of nics
-// that are up and neither loopback nor point-to-point, container bridges last.
+// that are up and neither loopback nor point-to-point, container bridges last. It calls on
+// those that can multicast over IPv6 and are no bridges, once for each of their subnets. Nobody else decides to call.
 func choosePlace(nics []nic) place {
-	p := place{listen: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	p := place{listen: netip.PrefixFrom(netip.IPv4Unspecified(), 0), multicast: true}
 	for _, n := range nics {
 		if n.flags&net.FlagUp == 0 || n.flags&(net.FlagLoopback|net.FlagPointToPoint) != 0 {
 			continue
@@ -96,21 +112,25 @@ func choosePlace(nics []nic) place {
 				continue
 			}
 			p.host = append(p.host, addr.Addr())
-			p.add(n.name, addr, n.flags&net.FlagBroadcast != 0, isBridge(n.name))
+			p.add(n, addr, isBridge(n.name))
 		}
 	}
 	return p
 }
 
-// add adds the subnet of an own address.
-func (p *place) add(name string, addr netip.Prefix, broadcast, bridge bool) {
-	s := Subnet{Interface: name, Address: addr, Probed: addr.Masked(), Bridge: bridge}
+// add adds the subnet of an own address on n.
+func (p *place) add(n nic, addr netip.Prefix, bridge bool) {
+	s := Subnet{Interface: n.name, Address: addr, Probed: addr.Masked(), Bridge: bridge}
 	if addr.Bits() < widestBits {
 		s.Probed = netip.PrefixFrom(addr.Addr(), widestBits).Masked()
 	}
 	// A broadcast address wider than a /8 is nobody's.
-	if s.Broadcast = broadcast && !bridge && addr.Bits() >= 8 && addr.Bits() <= 30; s.Broadcast {
+	many := !bridge && addr.Bits() >= 8 && addr.Bits() <= 30
+	if s.Broadcast = many && n.flags&net.FlagBroadcast != 0; s.Broadcast {
 		p.broadcast = append(p.broadcast, addr.Masked())
+	}
+	if s.Multicast = many && n.multicasts(); s.Multicast && !slices.ContainsFunc(p.looked, s.sameGround) {
+		p.callers = append(p.callers, discovery.Caller{Interface: n.name, Address: addr})
 	}
 	list := &p.subnets
 	if bridge {
@@ -124,7 +144,7 @@ func (p *place) add(name string, addr netip.Prefix, broadcast, bridge bool) {
 
 // reach is p as discovery sees it.
 func (p *place) reach() discovery.Reach {
-	return discovery.Reach{Subnets: p.subnets, Rear: p.rear, Host: p.host, Broadcast: p.broadcast}
+	return discovery.Reach{Subnets: p.subnets, Rear: p.rear, Host: p.host, Broadcast: p.broadcast, Callers: p.callers}
 }
 
 // isBridge tells by its name whether an interface leads to local containers or virtual machines.

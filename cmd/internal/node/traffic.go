@@ -28,7 +28,7 @@ func (n *Node) addTraffic(s *Status) {
 	}
 	if n.network.prober != nil {
 		counts := n.network.prober.Counts()
-		s.Probes = Probes{counts.Sent, counts.Answered, counts.Hits}
+		s.Probes = Probes{counts.Sent, counts.Answered, counts.Hits, counts.Called, counts.Heard}
 		for reason, refused := range counts.Refused {
 			s.Refused["probe-"+reason] += refused
 		}

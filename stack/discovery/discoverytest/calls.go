@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -19,6 +20,7 @@ type Ear struct {
 	net    *Net
 	wires  map[string]string // by name of the interface
 	in     chan heard
+	once   sync.Once
 	closed chan struct{}
 	sent   []Call // guarded by net.mu
 }
@@ -55,9 +57,6 @@ func (e *Ear) Inject(from netip.Addr, b []byte) {
 	}
 }
 
-// Waiting is how many datagrams e has not read yet.
-func (e *Ear) Waiting() int { return len(e.in) }
-
 // ReadCall waits for a datagram, until the socket is closed.
 func (e *Ear) ReadCall(b []byte) (int, netip.Addr, error) {
 	select {
@@ -87,11 +86,11 @@ func (e *Ear) WriteCall(b []byte, nic string) error {
 	return nil
 }
 
-// Close closes the socket, once.
+// Close closes the socket; reading fails with net.ErrClosed from now on.
 func (e *Ear) Close() error {
 	e.net.mu.Lock()
 	defer e.net.mu.Unlock()
 	e.net.ears = slices.DeleteFunc(e.net.ears, func(x *Ear) bool { return x == e })
-	close(e.closed)
+	e.once.Do(func() { close(e.closed) })
 	return nil
 }
