@@ -19,22 +19,25 @@ type core struct {
 	now  time.Time // of the current step
 	out  []effect  // of the current step
 
-	peers    []*peer // sorted by id
-	links    map[uint64]*peer
-	table    []*contact // whom this node knows, by their distance
-	contacts map[link.ID]*contact
-	dialling int       // dials under way
-	dialAt   time.Time // no dial is due before
-	ticked   time.Time // last tick; the first step counts
-	agenda   []due     // peers that are to be looked at, latest first
-	reviewed time.Time // last review
-	stale    bool      // somebody came or went since then
-	leaving  bool
+	peers     []*peer // sorted by id
+	links     map[uint64]*peer
+	table     []*contact // whom this node knows, by their distance
+	contacts  map[link.ID]*contact
+	dialling  int        // dials under way
+	strangers []*contact // that were offered; some are strangers no longer
+	vetted    time.Time  // when one was last looked up
+	dialAt    time.Time  // no dial is due before
+	ticked    time.Time  // last tick; the first step counts
+	agenda    []due      // peers that are to be looked at, latest first
+	reviewed  time.Time  // last review
+	stale     bool       // somebody came or went since then
+	leaving   bool
 
 	lookups   []*lookup
 	queries   map[uint32]query // that wait for an answer
 	nonce     uint32           // of the last of them
 	joining   bool             // this node's own id is being looked up
+	joined    time.Time        // when that began
 	asked     time.Time        // when a peer was last asked for neighbours
 	refreshed map[int]time.Time
 

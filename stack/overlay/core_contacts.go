@@ -9,22 +9,26 @@ import (
 )
 
 const (
-	bucketSize   = 16 // contacts without a link, of those with as many bits in common with this node
-	maxContacts  = 1024
-	maxDials     = 16                     // under way at once
-	headStart    = 500 * time.Millisecond // of the lower id, when both could dial
-	minBackoff   = 100 * time.Millisecond
-	soonBackoff  = 10 * time.Second // at most, in the first minutes
-	lateBackoff  = time.Minute      // at most, later
-	soonFor      = 2 * time.Minute
-	banTime      = 10 * time.Second // for a peer that broke the protocol
-	linkWait     = time.Second      // for a link to come up that was dialled with success
-	retryFor     = time.Hour        // a node that a link was lost to
-	maxRetried   = 64               // such nodes
-	freshFor     = 2 * time.Minute  // a contact that is told to others
-	greetTime    = 2 * time.Minute  // in which a node that was not known is tried
-	maxFailures  = 2                // of a contact that never was a peer
-	forgottenAge = 10 * time.Minute // of a contact without a link
+	bucketSize     = 16 // contacts without a link, of those with as many bits in common with this node
+	maxContacts    = 1024
+	maxDials       = 16                     // under way at once
+	headStart      = 500 * time.Millisecond // of the lower id, when both could dial
+	minBackoff     = 100 * time.Millisecond
+	soonBackoff    = 10 * time.Second // at most, in the first minutes
+	vouchedBackoff = 2 * time.Second  // at most, where others say that it lives
+	lateBackoff    = time.Minute      // at most, later
+	soonFor        = 2 * time.Minute
+	banTime        = 10 * time.Second // for a peer that broke the protocol
+	linkWait       = time.Second      // for a link to come up that was dialled with success
+	retryFor       = time.Hour        // a node that a link was lost to
+	maxRetried     = 64               // such nodes
+	freshFor       = 2 * time.Minute  // a contact that is told to others
+	greetTime      = 2 * time.Minute  // in which a node that nobody knows is tried
+	greetAll       = 8                // with fewer peers, whoever is offered is
+	vetEvery       = time.Second      // one of the others is looked up
+	maxStrangers   = 64               // of these
+	maxFailures    = 2                // of a contact that never was a peer
+	forgottenAge   = 10 * time.Minute // of a contact without a link
 )
 
 // A contact is a node that this one knows of.
@@ -45,6 +49,7 @@ type contact struct {
 	dialling bool
 	failedAt time.Time
 	tried    bool // a dial has failed, or a link was there before
+	stranger bool // it was offered, and no peer has told of it
 }
 
 // offered: somebody says that the node id may be at addr.
@@ -55,19 +60,57 @@ type offered struct {
 
 func (e offered) apply(c *core) {
 	known := c.contacts[e.id] != nil
-	k := c.learn(e.id, []netip.AddrPort{e.addr}, c.now, true)
+	few := len(c.peers)+c.dialling < greetAll
+	if !known && !few && !c.roomForStrangers() {
+		return // it will be offered again
+	}
+	k := c.learn(e.id, []netip.AddrPort{e.addr}, c.now, few)
 	if k == nil || k.peer != nil {
 		return
 	}
 	// One who is seen anew may belong to a part of the network that this node knows nothing of.
-	if !known || k.failures > 0 {
-		k.until = c.now.Add(greetTime)
+	switch {
+	case few && !known || k.failures > 0:
+		c.greet(k)
+	case !known:
+		k.stranger = true
+		c.strangers = append(c.strangers, k)
 	}
 	// Who is offered again was seen again: a long backoff has lost its reason.
 	if soon := c.now.Add(minBackoff); k.tried && k.next.After(soon) && !c.now.Before(k.banned) {
 		k.next = soon
 	}
 	c.dialSoon(k)
+}
+
+// greet wants a link to a node for a while.
+func (c *core) greet(k *contact) { k.until = c.now.Add(greetTime) }
+
+func (c *core) roomForStrangers() bool {
+	if len(c.strangers) == maxStrangers {
+		c.strangers = slices.DeleteFunc(c.strangers, func(k *contact) bool { return !k.stranger || c.contacts[k.id] != k })
+	}
+	return len(c.strangers) < maxStrangers
+}
+
+// vetStrangers finds out whether a node that was offered is of this part of the network: those closest
+// to it know it then, and nothing more is to be done. Else it is greeted.
+func (c *core) vetStrangers() {
+	for len(c.strangers) > 0 && c.now.Sub(c.vetted) >= vetEvery {
+		k := c.strangers[0]
+		c.strangers = c.strangers[1:]
+		if !k.stranger || c.contacts[k.id] != k {
+			continue
+		}
+		c.vetted = c.now
+		c.start(&lookup{target: k.id, linked: true, then: func(c *core, _ *lookup) {
+			if k.stranger {
+				k.stranger = false
+				c.greet(k)
+				c.dialSoon(k)
+			}
+		}})
+	}
 }
 
 // learn notes that a node was at an address, and lived at some time. Where its
@@ -94,8 +137,23 @@ func (c *core) learn(id link.ID, addrs []netip.AddrPort, seen time.Time, must bo
 	}
 	if seen.After(k.seen) {
 		k.seen = seen
+		if k.peer == nil && k.failures > 0 && k.usable() { // others have a link to it
+			c.retrySoon(k)
+		}
 	}
 	return k
+}
+
+// retrySoon shortens a backoff that has lost its reason.
+func (c *core) retrySoon(k *contact) {
+	soon := k.failedAt.Add(vouchedBackoff)
+	if soon.Before(c.now) {
+		soon = c.now
+	}
+	if soon.Before(k.next) && !c.now.Before(k.banned) {
+		k.next = soon
+		c.dialSoon(k)
+	}
 }
 
 // place is where a contact is in the table, or would be.
@@ -182,7 +240,7 @@ func (k *contact) usable() bool {
 	if k.peer != nil {
 		return !k.peer.left
 	}
-	return k.failures == 0 || k.seen.Sub(k.failedAt) > time.Second // others have seen it since
+	return !k.stranger && k.failures == 0 || k.seen.Sub(k.failedAt) > time.Second // others have seen it since
 }
 
 // info tells others of a contact.

@@ -102,13 +102,47 @@ func TestFloodOfCandidatesIsBounded(t *testing.T) {
 	for i := range uint64(5000) {
 		dials += len(effectsOf[dial](c.step(epoch.Add(time.Duration(i)), offered{idOf(2 + i), addrOf(2)})))
 	}
-	require.Equal(t, maxDials, dials)
-	require.Len(t, c.contacts, maxContacts)
-	require.Contains(t, c.contacts, idOf(2+4999), "the newest stays")
-	require.NotContains(t, c.contacts, idOf(2+100), "the oldest goes")
+	require.Equal(t, greetAll, dials)
+	require.Len(t, c.contacts, greetAll+maxStrangers)
 
 	c.step(epoch.Add(time.Second), dialled{idOf(2), false})
-	require.Equal(t, maxDials, c.dialling, "the next one follows")
+	require.NotEmpty(t, effectsOf[dial](c.step(epoch.Add(time.Second), tick{})), "others follow")
+	c.step(epoch.Add(time.Second), offered{idOf(9999), addrOf(2)})
+	require.Contains(t, c.contacts, idOf(9999), "which makes room")
+
+	for k := range c.contacts {
+		c.step(epoch.Add(time.Second), reach{k})
+	}
+	require.Equal(t, maxDials, c.dialling)
+}
+
+// Nodes that start at once and see each other all, as on a subnet, do not dial each other all.
+func TestStrangersAreLookedUpBeforeTheyAreDialled(t *testing.T) {
+	simulate(t, 3, func(s *sim) {
+		const count = 60
+		for range count {
+			s.start(demo).announce(demoGroup, 1)
+		}
+		for _, n := range s.nodes {
+			for _, i := range s.rng.Perm(count) {
+				s.post(s.now.Add(time.Duration(s.rng.Int64N(int64(400*time.Millisecond)))), n, func() { n.offer(s.nodes[i]) })
+			}
+		}
+		s.until(4*time.Second, "all views converge", s.converged)
+		s.run(time.Minute)
+		s.t.Logf("%d dials, %d in vain, of %d nodes", s.dials, s.dialFails, count)
+		require.Less(s.t, s.dials-s.dialFails, count*(count-1)/2*2/3, "of all pairs")
+	})
+}
+
+func TestStrangersOfAnotherNetworkAreDialled(t *testing.T) {
+	simulate(t, 3, func(s *sim) {
+		one, two := s.mesh(30, demo), s.mesh(20, demo)
+		one[3].announce(demoGroup, 1)
+		s.run(5 * time.Second)
+		one[3].offer(two[5])
+		s.until(10*time.Second, "two networks become one", s.converged)
+	})
 }
 
 func TestUselessCandidatesAreIgnored(t *testing.T) {

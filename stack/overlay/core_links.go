@@ -36,7 +36,7 @@ func (e linkUp) apply(c *core) {
 	c.peers = slices.Insert(c.peers, i, p)
 	c.links[e.link] = p
 	c.watchAt(p, c.now)
-	k.peer, k.failures, k.tried, k.lost, k.until = p, 0, true, time.Time{}, time.Time{}
+	k.peer, k.stranger, k.failures, k.tried, k.lost, k.until = p, false, 0, true, time.Time{}, time.Time{}
 	c.stale = true
 	if c.leaving {
 		c.send(p, leaving{})

@@ -23,6 +23,7 @@ type lookup struct {
 	list   []*candidate // the closest first
 	depth  int          // of the deepest that was asked
 	brief  bool         // only those that it began with are asked
+	linked bool         // only those with a link are
 	then   func(c *core, l *lookup)
 }
 
@@ -53,9 +54,13 @@ type query struct {
 // lookup starts one; then gets its result, at once where this node has links to all
 // whom it knows and they are few.
 func (c *core) lookup(target link.ID, then func(c *core, l *lookup)) {
-	l := &lookup{target: target, then: then}
+	c.start(&lookup{target: target, then: then})
+}
+
+// start begins a lookup with whom this node knows.
+func (c *core) start(l *lookup) {
 	all := true
-	for _, k := range c.nearest(target, maxShort, (*contact).usable) {
+	for _, k := range c.nearest(l.target, maxShort, (*contact).usable) {
 		l.add(c.info(k), 0)
 		all = all && k.peer != nil
 	}
@@ -91,7 +96,7 @@ func (c *core) advance(l *lookup) {
 	var next []*candidate
 	asking, closest := 0, 0
 	for _, w := range l.list {
-		if w.state == failed {
+		if w.state == failed || l.linked && c.peer(w.id) == nil {
 			continue
 		}
 		if w.state == askedNow {
@@ -210,7 +215,9 @@ func (m found) receive(c *core, p *peer) error {
 
 func (c *core) learnAll(list []contactInfo) {
 	for _, info := range list {
-		c.learn(info.id, info.addrs, c.seenAt(info), false)
+		if k := c.learn(info.id, info.addrs, c.seenAt(info), false); k != nil {
+			k.stranger = false
+		}
 	}
 }
 
@@ -221,7 +228,7 @@ func (c *core) seenAt(info contactInfo) time.Time {
 
 // join finds this node's place: the nodes closest to it, and some of each bucket.
 func (c *core) join() {
-	c.joining = true
+	c.joining, c.joined = true, c.now
 	c.lookup(c.self, func(c *core, _ *lookup) { c.joining, c.stale = false, true })
 }
 

@@ -13,6 +13,7 @@ const (
 	hideFor      = 10 * time.Second // a member that could not be reached is not shown
 	askEvery     = 5 * time.Second  // some peer for the nodes closest to this one
 	refillEvery  = 30 * time.Second // a bucket that has too few links
+	refillAfter  = 3 * time.Second  // this node has joined: buckets fill by themselves first
 	refreshEvery = time.Minute      // a keeper is looked up again
 )
 
@@ -42,6 +43,7 @@ func (c *core) review() {
 		}
 	}
 	c.lookAround()
+	c.vetStrangers()
 }
 
 // require wants a link, and keeps the one there is.
@@ -65,7 +67,7 @@ func (c *core) wantClose() int {
 			k.require()
 			n++
 			reach = prefix(c.self, k.id)
-		case k.peer == nil && c.now.Sub(k.seen) < freshFor:
+		case k.peer == nil && !k.stranger && c.now.Sub(k.seen) < freshFor:
 			k.wanted = true // it may be that only this node could not reach it
 		}
 	}
@@ -89,7 +91,7 @@ func (c *core) wantBuckets(reach int) {
 		}
 		count(true)
 		count(false)
-		if n < bucketPeers && c.now.Sub(c.refreshed[b]) >= refillEvery {
+		if n < bucketPeers && c.now.Sub(c.refreshed[b]) >= refillEvery && c.now.Sub(c.joined) >= refillAfter {
 			c.refill(b)
 		}
 	}

@@ -206,11 +206,15 @@ func (c *core) push(g *group) {
 	c.emit(pushView{g.key, slices.Clone(members), whole})
 }
 
-// hide keeps a node out of the views, because it cannot be reached. It tells whether the node
-// would be in one.
+// hide keeps a node out of the views that it is in, because it cannot be reached. It tells whether
+// there are any. Who comes into one later is shown: others have reached it since.
 func (c *core) hide(node link.ID) bool {
 	c.down[node] = c.now
-	return c.repush(node)
+	member := c.repush(node)
+	if !member {
+		delete(c.down, node)
+	}
+	return member
 }
 
 // show ends that.

@@ -80,8 +80,7 @@ func untilSignal() (ctx context.Context, stop func()) {
 		}
 	})
 	return ctx, func() {
-		signal.Stop(signals)
-		close(stopped)
+		close(stopped) // signals stay caught: one that comes now does not change how the process ends
 		wg.Wait()
 		cancel()
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/project-iris/iris/cmd/internal/node"
@@ -88,6 +89,13 @@ func (n *Node) Start() error {
 	return nil
 }
 
+// lastPort is where the search for the next one goes on, so that a process gets no port twice.
+var lastPort = func() *atomic.Uint32 {
+	var p atomic.Uint32
+	p.Store(rand.Uint32())
+	return &p
+}()
+
 // FreePort finds a TCP port that nobody listens on, below the range from which
 // the system gives ports to outgoing connections.
 func FreePort() (int, error) {
@@ -95,7 +103,7 @@ func FreePort() (int, error) {
 	var err error
 	for range tries {
 		var l net.Listener
-		if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(count))); err == nil {
+		if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", first+lastPort.Add(1)%count)); err == nil {
 			return l.Addr().(*net.TCPAddr).Port, l.Close()
 		}
 	}
