@@ -371,7 +371,7 @@ func (c *core) reviewGroups(changed bool) {
 		if g.concerns() && c.now.Sub(g.sought) >= g.pause {
 			c.check(g)
 		}
-		if k := g.kept; k != nil && (changed || !k.ready || c.now.Sub(k.reviewed) >= shunTime) {
+		if k := g.kept; k != nil && (changed || !k.ready || c.now.Sub(k.warned) < warnEvery || c.now.Sub(k.reviewed) >= shunTime) {
 			c.reviewKept(g)
 		}
 		c.tidy(g)

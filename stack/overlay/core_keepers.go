@@ -134,7 +134,11 @@ func (c *core) reviewKept(g *group) {
 		c.endKeeping(g)
 		return
 	}
-	if c.now.Sub(k.warned) < warnEvery {
+	switch since := c.now.Sub(k.warned); {
+	case since < reviewEvery:
+		return
+	case since < warnEvery: // as long as its clients do not move, it answers for them
+		c.meetKeepers(g, nil)
 		return
 	}
 	k.warned = c.now

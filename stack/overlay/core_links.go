@@ -36,13 +36,15 @@ func (e linkUp) apply(c *core) {
 	c.peers = slices.Insert(c.peers, i, p)
 	c.links[e.link] = p
 	c.watchAt(p, c.now)
+	// One who was lost may lead to others who were.
+	reunited := !k.lost.IsZero() && c.now.Sub(c.joined) >= rejoinEvery
 	k.peer, k.stranger, k.failures, k.tried, k.lost, k.until = p, false, 0, true, time.Time{}, time.Time{}
 	c.stale = true
 	if c.leaving {
 		c.send(p, leaving{})
 	}
 	c.send(p, found{0, c.tellable(p, p.id)})
-	if len(c.peers) == 1 && !c.joining {
+	if (len(c.peers) == 1 || reunited) && !c.joining {
 		c.join()
 	}
 	c.show(p.id)

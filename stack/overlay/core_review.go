@@ -11,6 +11,7 @@ const (
 	idleAfter    = 30 * time.Second // a link that nobody needs is given up when it was not used for so long
 	offerEvery   = 10 * time.Second
 	hideFor      = 10 * time.Second // a member that could not be reached is not shown
+	rejoinEvery  = time.Second      // at most, when nodes that were lost are back
 	askEvery     = 5 * time.Second  // some peer for the nodes closest to this one
 	refillEvery  = 30 * time.Second // a bucket that has too few links
 	refillAfter  = 3 * time.Second  // this node has joined: buckets fill by themselves first

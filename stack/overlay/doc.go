@@ -23,7 +23,9 @@
 // Whom a node knows besides is in its table: up to 16 nodes of each bucket without a link,
 // and those that it lost a link to, which it tries again for an hour: that is how a
 // network that was cut in two becomes one again. A lookup asks the closest nodes to an id that
-// it knows for closer ones, three at a time, until there are none.
+// it knows for closer ones, three at a time, until there are none. It goes on without who has not answered
+// within 500 ms. Whoever discovery offers to a node that has peers is looked up first, and dialled only
+// if none of those closest to it knows it: else all nodes of a subnet would dial each other.
 //
 // # Who keeps a group
 //
@@ -36,7 +38,8 @@
 // A keeper that begins to keep a group first hears the others, then shows views. One that learns of nodes
 // that are closer tells those who chose it, and they move to another; they tell the
 // new one first, then the old one. When a keeper is lost, its clients find another within a
-// second, and the records that it answered for are kept for 10 s until somebody else answers for them.
+// second, and the records that it answered for are kept for 10 s until somebody else answers for them. Who
+// becomes a keeper in its place is told of those too.
 // A record has a version that its node raises with each stance, and who left is
 // remembered for a minute, so that older news cannot bring back what is gone.
 //
