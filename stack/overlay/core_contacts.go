@@ -240,7 +240,7 @@ func (k *contact) usable() bool {
 	if k.peer != nil {
 		return !k.peer.left
 	}
-	return !k.stranger && k.failures == 0 || k.seen.Sub(k.failedAt) > time.Second // others have seen it since
+	return !k.stranger && (k.failures == 0 || k.seen.Sub(k.failedAt) > time.Second) // others have seen it since
 }
 
 // info tells others of a contact.
