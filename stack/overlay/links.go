@@ -177,9 +177,6 @@ func (o *Overlay) down(c conn, err error) {
 	if l := o.links.remove(c); l != nil {
 		o.post(linkDown{l.number, errors.Is(err, link.ReasonIdle)})
 	}
-	if o.links.waiting(c.Peer()) {
-		o.mail.reach(c.Peer())
-	}
 }
 
 func (o *Overlay) control(c conn, msg []byte) {

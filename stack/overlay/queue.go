@@ -116,11 +116,8 @@ func (o *Overlay) flush(id link.ID) {
 	var returned []queued
 	ls.mu.Lock()
 	l := ls.to(id)
-	if l == nil {
+	if l == nil { // it is going down: a link is asked for again when the core says that it is lost
 		ls.mu.Unlock()
-		if ls.waiting(id) {
-			o.mail.reach(id)
-		}
 		return
 	}
 	q := ls.takeQueue(id)

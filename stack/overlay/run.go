@@ -186,6 +186,9 @@ func (o *Overlay) perform(ctx context.Context, dials *sync.WaitGroup, effects []
 		case lost:
 			o.log.Info("peer lost", "peer", e.peer)
 			o.handler.Lost(e.peer)
+			if o.links.waiting(e.peer) {
+				o.mail.reach(e.peer)
+			}
 		case settled:
 			closeAll(o.settle)
 			o.settle = nil
@@ -224,9 +227,6 @@ func (o *Overlay) giveUp(number uint64) {
 	o.log.Debug("closing link that nobody uses", "peer", l.conn.Peer())
 	o.links.hide(l)
 	l.conn.Close(link.ReasonIdle)
-	if o.links.waiting(l.conn.Peer()) {
-		o.mail.reach(l.conn.Peer())
-	}
 }
 
 // dial makes one attempt and reports its end.
