@@ -79,21 +79,7 @@ func TestTwoNodesOnALargeSubnetLinkAtOnceByACall(t *testing.T) {
 	w := newWiring(t)
 	key := newKey(t)
 	w.lan(map[string]string{"a": "10.74.0.9/20", "b": "10.74.15.77/20"})
-	var times spread
-	for range max(3, *startsFlag) {
-		first := w.start("a", key)
-		first.await(t, "node started", 1)
-		second := w.start("b", key)
-		first.await(t, "peer linked", 1)
-		times = append(times, second.await(t, "peer linked", 1))
-		first.end()
-		second.end()
-	}
-	t.Logf("two nodes on a /20 without broadcast: %v", times)
-	require.Less(t, times.at(0.5), time.Second)
-	if *startsFlag > 0 {
-		require.Less(t, times.at(0.99), time.Second)
-	}
+	w.startAgainAndAgain(t, key, "without broadcast")
 }
 
 func TestAllNodesOfAHostHearACall(t *testing.T) {

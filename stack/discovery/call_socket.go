@@ -36,6 +36,7 @@ func ListenCalls() (CallConn, error) {
 	return c, nil
 }
 
+// ReadCall implements CallConn.
 func (c *callSocket) ReadCall(b []byte) (int, netip.Addr, error) {
 	n, from, err := c.udp.ReadFromUDPAddrPort(b)
 	return n, from.Addr(), err
@@ -60,4 +61,5 @@ func (c *callSocket) WriteCall(b []byte, nic string) error {
 	return err
 }
 
+// Close implements CallConn.
 func (c *callSocket) Close() error { return c.udp.Close() }

@@ -77,8 +77,8 @@ func (e offered) apply(c *core) {
 		c.strangers = append(c.strangers, k)
 	}
 	// Who is offered again was seen again: a long backoff has lost its reason.
-	if soon := c.now.Add(minBackoff); k.tried && k.next.After(soon) && !c.now.Before(k.banned) {
-		k.next = soon
+	if k.tried {
+		c.retrySoon(k, c.now.Add(minBackoff))
 	}
 	c.dialSoon(k)
 }
@@ -138,22 +138,25 @@ func (c *core) learn(id link.ID, addrs []netip.AddrPort, seen time.Time, must bo
 	if seen.After(k.seen) {
 		k.seen = seen
 		if k.peer == nil && k.failures > 0 && k.usable() { // others have a link to it
-			c.retrySoon(k)
+			c.retrySoon(k, later(c.now, k.failedAt.Add(vouchedBackoff)))
 		}
 	}
 	return k
 }
 
 // retrySoon shortens a backoff that has lost its reason.
-func (c *core) retrySoon(k *contact) {
-	soon := k.failedAt.Add(vouchedBackoff)
-	if soon.Before(c.now) {
-		soon = c.now
-	}
-	if soon.Before(k.next) && !c.now.Before(k.banned) {
-		k.next = soon
+func (c *core) retrySoon(k *contact, at time.Time) {
+	if at.Before(k.next) && !c.now.Before(k.banned) {
+		k.next = at
 		c.dialSoon(k)
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // place is where a contact is in the table, or would be.

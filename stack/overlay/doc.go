@@ -4,7 +4,7 @@
 // first and on every change.
 //
 // It promises: a view follows every change; a member that fell silent is gone from all
-// views in about a second, and one that only stalled for 400 ms is not; what was announced
+// views in about a second (three where much is lost on the way), and one that only stalled for 400 ms is not; what was announced
 // and confirmed is in the views of everybody who watches; an address that was offered is
 // tried again until it is given up; a message to a member goes to it directly. It does not
 // promise that all nodes agree at any moment, nor that a message that was sent arrives: see
